@@ -1,0 +1,1 @@
+"""From a stage's program to something that can be called."""

@@ -1,0 +1,1 @@
+"""Seconds and bytes of each op for each configuration and residency."""

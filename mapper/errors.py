@@ -1,0 +1,98 @@
+"""The one family of errors. Each says what is wrong, where, and what to do, and knows its exit code.
+
+Exit codes are those of the command line (`mapper --help`): 0 done, 1 a bug in mapper, 2 usage, and the ones below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class MapperError(Exception):
+    """Base of every error that a user can cause or repair.
+
+    `str(error)` is the whole message: what happened, where, and, after a line break, what to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, todo: str = "") -> None:
+        self.what = what
+        self.todo = todo
+        super().__init__(f"{what}\n{todo}" if todo else what)
+
+
+class UsageError(MapperError):
+    """The call contradicts itself or lacks something."""
+
+    exit_code = 2
+
+
+class BadInput(MapperError):
+    """A file or value that is not what it has to be.
+
+    `place` is a JSON pointer, `line 3, column 7`, or an op's name.
+    """
+
+    exit_code = 3
+
+    def __init__(self, source: str, what: str, *, place: str = "", todo: str = "") -> None:
+        self.source = source
+        self.place = place
+        where = f"{source}, {place}" if place else source
+        super().__init__(f"{where}: {what}", todo=todo)
+
+
+class UnknownName(BadInput):
+    """A model or machine that is not there; names the near ones."""
+
+    def __init__(self, kind: str, name: str, near: Sequence[str], known: Sequence[str]) -> None:
+        self.near = list(near)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
+        super().__init__(kind, f"no {kind} is called {name!r}", todo=hint)
+
+
+class Infeasible(MapperError):
+    """No plan keeps the limits. `levers` are changes that, each alone, make the request feasible."""
+
+    exit_code = 4
+
+    def __init__(self, what: str, levers: Sequence[str] = ()) -> None:
+        self.levers = list(levers)
+        super().__init__(what, todo="\n".join(f"  - {lever}" for lever in levers))
+
+
+class NoPlanInTime(MapperError):
+    """The time limit passed before any plan was found."""
+
+    exit_code = 5
+
+
+class MachineMismatch(MapperError):
+    """The plan does not fit this machine, or its cores are taken."""
+
+    exit_code = 6
+
+
+class ExecutionFailed(MapperError):
+    """A worker died, raised or hung. Names the worker, its stage, and where its log is."""
+
+    exit_code = 7
+
+
+class MissingFeature(MapperError):
+    """An optional package that is not installed; `todo` is the command that adds it."""
+
+    exit_code = 8
+
+
+class PromiseBroken(MapperError):
+    """Outputs differ from the reference, or a checked plan breaks a promise."""
+
+    exit_code = 9
+
+
+class SystemRefused(MapperError):
+    """The operating system refused: a file, a mount or a call."""
+
+    exit_code = 10

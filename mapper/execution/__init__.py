@@ -1,0 +1,1 @@
+"""A plan, running: pinned workers, shared-memory rings, the executor."""

@@ -1,0 +1,1 @@
+"""The costed graph: ops, tensors, FLOP and bytes, made from a program."""

@@ -1,0 +1,165 @@
+"""Files at the border: read JSON with a clear error, validate it once, write it whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mapper.errors import BadInput, SystemRefused
+
+MAX_DEPTH = 100
+MAX_BYTES = 512 * 2**20
+
+
+class Record(BaseModel):
+    """A frozen value that goes into files. Unknown fields are errors; a file that may be newer says so itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON document in `path`.
+
+    Raises: BadInput when the file is absent, too large, nested too deeply or not JSON (with line and column).
+    """
+    return parse_json(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """The bytes of `path`, at most `limit` of them; a file that is absent or larger is a `BadInput`."""
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise BadInput(str(path), f"{size} bytes; at most {limit} are read")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(str(path), "no such file") from None
+    except IsADirectoryError:
+        raise BadInput(str(path), "is a folder, a file was expected") from None
+    except OSError as error:
+        raise BadInput(str(path), f"cannot be read: {error.strerror}") from error
+
+
+def parse_json(data: bytes | str, source: str) -> Any:
+    """The JSON document in `data`; errors name `source`, line and column."""
+
+    def refuse(name: str) -> Any:
+        raise BadInput(source, f"{name} is not JSON", todo="Numbers must be finite.")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        out = dict(pairs)
+        if len(out) != len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise BadInput(source, f"the key {twice!r} is given twice in one object")
+        return out
+
+    try:
+        return json.loads(data, parse_constant=refuse, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise BadInput(source, f"not JSON: {error.msg}", place=f"line {error.lineno}, column {error.colno}") from None
+    except UnicodeDecodeError:
+        raise BadInput(source, "not JSON: not UTF-8 text") from None
+    except RecursionError:
+        raise BadInput(source, f"nested more than {MAX_DEPTH} deep") from None
+
+
+def validated(kind: type[R], document: Any, source: str) -> R:
+    """`document` as a `kind`; the first violation becomes a BadInput with its JSON pointer."""
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        first, rest = error.errors()[0], error.error_count() - 1
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = "unknown field"
+        more = f" ({rest} more problem{'s' if rest > 1 else ''} in the file)" if rest else ""
+        raise BadInput(source, message + more, place=pointer(first["loc"])) from None
+
+
+def pointer(loc: tuple[int | str, ...]) -> str:
+    """The JSON pointer (RFC 6901) of a pydantic location."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in loc)
+
+
+def read_record(kind: type[R], path: Path, schema: str) -> R:
+    """The record in `path`, whose `schema` field must name `schema` in the same major version."""
+    document = read_json(path)
+    require_schema(document, schema, str(path))
+    return validated(kind, document, str(path))
+
+
+def require_schema(document: Any, schema: str, source: str) -> None:
+    """Refuses a `document` whose `schema` field is not `schema` (such as `mapper-plan/1`)."""
+    if not isinstance(document, dict):
+        raise BadInput(source, f"a JSON object was expected, not {type(document).__name__}")
+    given = document.get("schema")
+    if given != schema:
+        raise BadInput(source, f"schema is {given!r}, {schema!r} was expected", place="/schema",
+                       todo="A file of another major version needs the mapper that wrote it.")  # fmt: skip
+
+
+def plain(record: BaseModel) -> Any:
+    """`record` as what `json` can write; optional fields that are not set are left out."""
+    return record.model_dump(mode="json", exclude_none=True, by_alias=True)
+
+
+def dumps(document: Any) -> str:
+    """JSON text for files: keys in the order given, one level of indentation for what people read."""
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def canonical(document: Any) -> bytes:
+    """JSON bytes for hashing: sorted keys, no white space."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def sha256(document: Any) -> str:
+    """The SHA-256 of `document` in canonical form."""
+    return hashlib.sha256(canonical(document)).hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path`: all of it, or nothing and an error. An old file stays whole until then."""
+    with replacing(path) as out:
+        out.write(text.encode())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of `path` when the block ends well, and vanishes otherwise.
+
+    Raises: SystemRefused when the folder is absent, read-only or full.
+    """
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise SystemRefused(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        if temporary is not None:
+            os.unlink(temporary)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

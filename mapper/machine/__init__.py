@@ -1,0 +1,1 @@
+"""Machines: their model, the files that describe them, and discovery of the one at hand."""

@@ -1,0 +1,1 @@
+"""Comparisons that need both the solver and the executor."""

@@ -1,0 +1,1 @@
+"""Model cards, and plain-torch modules for models that no library has."""
