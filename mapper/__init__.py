@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mapper.machine.files import load_machine as load_machine
     from mapper.plans.check import check as check
     from mapper.plans.file import load_plan as load_plan
-    from mapper.program.trace import trace as trace
+    from mapper.graph.trace import trace as trace
     from mapper.solver.plan import plan as plan
 
 _HOMES = {

@@ -1,0 +1,151 @@
+"""The costed graph: what each op computes, reads and writes, and which tensors flow between ops.
+
+Graph inputs and outputs are no ops here: the process that feeds and collects hands them over, at no cost to the
+stages (problem.md, *feeder*). Free ops of the program (views, constants) are folded into the ops that read them.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal, Self
+
+import networkx as nx
+from pydantic import Field, PrivateAttr, model_validator
+
+from mapper import jsonio
+from mapper.jsonio import Record
+from mapper.program.model import Program
+
+SCHEMA = "mapper-graph/1"
+
+Kind = Literal[
+    "matmul", "conv", "attention", "softmax", "normalization", "elementwise", "transcendental", "pool", "reduce",
+    "embedding", "copy", "none",
+]  # fmt: skip
+
+
+class WeightUse(Record):
+    """A weight that an op reads: `touched_bytes` of its `bytes` for an item (an embedding reads some rows)."""
+
+    name: str
+    bytes: int = Field(ge=0)
+    touched_bytes: int = Field(ge=0)
+
+
+class Op(Record):
+    """A node. `elements` are those of its result; `nodes` counts the program ops that run with it, itself included."""
+
+    name: str
+    kind: Kind
+    target: str = ""
+    module: str = ""
+    flop: float = Field(default=0, ge=0)
+    elements: int = Field(default=0, ge=0)
+    read_bytes: int = Field(default=0, ge=0)
+    write_bytes: int = Field(default=0, ge=0)
+    weights: tuple[WeightUse, ...] = ()
+    nodes: int = Field(default=1, ge=1)
+
+    @property
+    def touched_bytes(self) -> int:
+        """Weight bytes that it reads for an item."""
+        return sum(weight.touched_bytes for weight in self.weights)
+
+    @property
+    def footprint_bytes(self) -> int:
+        """Activation bytes that it reads and writes."""
+        return self.read_bytes + self.write_bytes
+
+
+class Tensor(Record):
+    """An edge to each of `readers`: one distinct tensor of `bytes` bytes, however many ops read it."""
+
+    name: str
+    producer: str
+    readers: tuple[str, ...]
+    bytes: int = Field(ge=0)
+
+
+class Boundary(Record):
+    """A tensor between the feeder and `ops`: the readers of a model input, or the producer of an output."""
+
+    name: str
+    ops: tuple[str, ...]
+    bytes: int = Field(ge=0)
+
+
+class Graph(Record):
+    """Ops in an order in which they can run, and the tensors between them. `digraph` is it as networkx has it."""
+
+    schema_: Literal["mapper-graph/1"] = Field(default="mapper-graph/1", alias="schema")
+    name: str
+    ops: tuple[Op, ...] = Field(min_length=1)
+    tensors: tuple[Tensor, ...]
+    inputs: tuple[Boundary, ...] = ()
+    outputs: tuple[Boundary, ...] = ()
+    dtype: str = "float32"
+    program_sha256: str | None = None
+    _program: Program | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        position = {op.name: i for i, op in enumerate(self.ops)}
+        if len(position) != len(self.ops):
+            raise ValueError("/ops: two ops have one name")
+        for i, tensor in enumerate(self.tensors):
+            for name in (tensor.producer, *tensor.readers):
+                if name not in position:
+                    raise ValueError(f"/tensors/{i}: unknown op {name!r}")
+            if any(position[reader] <= position[tensor.producer] for reader in tensor.readers):
+                raise ValueError(f"/tensors/{i}: {tensor.name!r} is read before it is produced; ops must be in an order "
+                                 "in which they can run, without cycles")  # fmt: skip
+        return self
+
+    @property
+    def program(self) -> Program | None:
+        """The program that it was made from, None where it was imported."""
+        return self._program
+
+    def with_program(self, program: Program) -> Self:
+        """The same graph, with the program that it was made from."""
+        copy = self.model_copy()
+        copy._program = program
+        return copy
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """The index of each op, by name."""
+        return {op.name: i for i, op in enumerate(self.ops)}
+
+    @cached_property
+    def digraph(self) -> nx.DiGraph:
+        """Nodes are op names with attribute `op`; an edge has the list `tensors` of those that flow along it."""
+        out = nx.DiGraph(name=self.name)
+        for op in self.ops:
+            out.add_node(op.name, op=op)
+        for tensor in self.tensors:
+            for reader in tensor.readers:
+                if not out.has_edge(tensor.producer, reader):
+                    out.add_edge(tensor.producer, reader, tensors=[])
+                out.edges[tensor.producer, reader]["tensors"].append(tensor)
+        return out
+
+    @cached_property
+    def weights(self) -> dict[str, int]:
+        """Bytes of each distinct weight, by name."""
+        return {weight.name: weight.bytes for op in self.ops for weight in op.weights}
+
+    @property
+    def flop(self) -> float:
+        """Arithmetic work of an item, FLOP."""
+        return sum(op.flop for op in self.ops)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights, shared ones once."""
+        return sum(self.weights.values())
+
+    @cached_property
+    def sha256(self) -> str:
+        """The identity of the graph in plans: the hash of its program, else of the graph itself."""
+        return self.program_sha256 or jsonio.sha256(jsonio.plain(self))

@@ -1,0 +1,136 @@
+"""Cuts a program into the programs of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mapper.program.model import Input, Program, ProgramOp, TensorType, references
+from mapper.program.views import Reference, Views, views
+
+
+def split(program: Program, stages: Sequence[Sequence[str]]) -> tuple[Program, ...]:
+    """One program a stage: its ops, the free ops that they read, and exactly the values that cross its borders.
+
+    `stages` partitions the ops of `program` that are not free, parts of a tuple (`getitem`) left out: they stay with
+    the op that returns it. An input of a stage is named after the model input or the op whose tensor it is; an output
+    is either read by a later stage or an output of the model. Stages must be in an order in which values only flow
+    forward.
+
+    Raises: ValueError when `stages` is no such partition.
+    """
+    seen = views(program)
+    home = _homes(program, stages, seen)
+    return tuple(_Cut(program, seen, home, s).program() for s in range(len(stages)))
+
+
+def _homes(program: Program, stages: Sequence[Sequence[str]], seen: Views) -> dict[str, int]:
+    """The stage of every op that is not free."""
+    home = {name: s for s, names in enumerate(stages) for name in names}
+    if len(home) != sum(len(names) for names in stages):
+        raise ValueError("an op is in two stages")
+    for op in program.ops:
+        if op.target == "getitem":
+            home[op.name] = home[next(op.references("op"))]
+        elif op.name not in seen.free and op.name not in home:
+            raise ValueError(f"{op.name} is in no stage")
+    return home
+
+
+class _Cut:
+    """The part of `program` that stage `s` computes."""
+
+    def __init__(self, program: Program, seen: Views, home: dict[str, int], s: int) -> None:
+        self.whole, self.views, self.home, self.s = program, seen, home, s
+        self.wanted: set[str] = set()
+        self.entering: dict[Reference, TensorType] = {}
+        self.weights: set[str] = set()
+
+    def program(self) -> Program:
+        """The stage as a program of its own."""
+        outputs = self._outputs()
+        for op in self.whole.ops:
+            if op.name in self.views.free:
+                continue
+            if self.home[op.name] == self.s:
+                self._want(("op", op.name))
+        for output in outputs:
+            self._want(output)
+        ops = tuple(self._rewritten(op) for op in self.whole.ops if op.name in self.wanted)
+        return Program(
+            name=f"{self.whole.name}.{self.s}",
+            inputs=tuple(
+                Input(name=name, type=kind) for (_, name), kind in sorted(self.entering.items(), key=self._rank)
+            ),
+            weights=tuple(weight for weight in self.whole.weights if weight.name in self.weights),
+            ops=ops,
+            outputs=tuple(self._renamed({kind: name}) for kind, name in outputs),
+            output_names=tuple(name for _, name in outputs),
+        )
+
+    def _rank(self, item: tuple[Reference, TensorType]) -> tuple[int, int]:
+        """Model inputs first, then tensors in program order."""
+        (kind, name), _ = item
+        names = [x.name for x in (self.whole.inputs if kind == "input" else self.whole.ops)]
+        return (kind == "op", names.index(name))
+
+    def _outputs(self) -> list[Reference]:
+        """What leaves: tensors of this stage that later stages read, and outputs of the model that belong here."""
+        leaving: dict[Reference, None] = {}
+        for op in self.whole.ops:
+            if op.name in self.views.free or self.home[op.name] == self.s:
+                continue
+            for root in self._roots(op):
+                if root[0] == "op" and self.home[root[1]] == self.s:
+                    leaving[root] = None
+        for output in self.whole.outputs:
+            ((kind, name),) = output.items()
+            root_or_none = self.views.root_of((kind, name))
+            produced = root_or_none is not None and root_or_none[0] == "op"
+            if (self.home[root_or_none[1]] if produced and root_or_none else 0) == self.s:
+                leaving[kind, name] = None
+        return list(leaving)
+
+    def _roots(self, op: ProgramOp) -> list[Reference]:
+        """The tensors that hold the data which `op` reads, through free ops."""
+        if op.target == "getitem":
+            return []
+        out = []
+        for name in op.references("op"):
+            out += self._behind(name)
+        return out
+
+    def _behind(self, name: str) -> list[Reference]:
+        if name not in self.views.free:
+            return [("op", name)]
+        root = self.views.root[name]
+        return [] if root is None or root[0] != "op" else [root]
+
+    def _want(self, reference: Reference) -> None:
+        """Takes in `reference`: from this stage, recomputed if free, or through the border."""
+        kind, name = reference
+        if kind == "weight":
+            self.weights.add(name)
+        elif kind == "input":
+            self.entering[reference] = self.whole.input[name].type
+        elif name not in self.views.free and self.home[name] != self.s:
+            self.entering[reference] = self.whole.op[name].type
+        elif name not in self.wanted:
+            self.wanted.add(name)
+            for part in ("op", "input", "weight"):
+                for operand in self.whole.op[name].references(part):
+                    self._want((part, operand))
+
+    def _rewritten(self, op: ProgramOp) -> ProgramOp:
+        if not any(("op", name) in self.entering for name in references(op.args, "op", op.kwargs)):
+            return op
+        kwargs = {key: self._renamed(value) for key, value in op.kwargs.items()}
+        return op.model_copy(update={"args": tuple(self._renamed(a) for a in op.args), "kwargs": kwargs})
+
+    def _renamed(self, argument: Any) -> Any:
+        """`argument` with references to entering tensors turned into inputs."""
+        if isinstance(argument, list | tuple):
+            return [self._renamed(a) for a in argument]
+        if isinstance(argument, dict) and ("op", argument.get("op")) in self.entering:
+            return {"input": argument["op"]}
+        return argument
