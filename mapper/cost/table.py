@@ -1,0 +1,43 @@
+"""The cost table: seconds and bytes of each op for each configuration and residency; all that planning knows of time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapper.cost.configurations import Config
+from mapper.cost.residency import Caches
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """Costs of one graph on one machine. Axes: op (graph order), configuration, residency.
+
+    compute_s   (ops, configs, residencies)  arithmetic and memory access, at the full team
+    dispatch_s  (ops,)                       the framework's own time
+    fork_join_s (ops, configs)               starting and joining the team
+    dram_bytes  (ops, configs)               activations that go to and come from DRAM, per item
+    """
+
+    configs: tuple[Config, ...]
+    caches: Caches
+    compute_s: Array
+    dispatch_s: Array
+    fork_join_s: Array
+    dram_bytes: Array
+    source: str
+
+    @cached_property
+    def seconds(self) -> Array:
+        """t(v, c, ρ) of problem.md: (ops, configs, residencies)."""
+        out: Array = self.compute_s + self.dispatch_s[:, None, None] + self.fork_join_s[:, :, None]
+        return out
+
+    def index(self, name: str) -> int:
+        """The index of the configuration called `name`."""
+        return [config.name for config in self.configs].index(name)

@@ -1,0 +1,21 @@
+"""comm(t, d) of problem.md: what handing a tensor to another worker costs each side."""
+
+from __future__ import annotations
+
+from mapper.machine.model import DISTANCES, Distance, Machine
+
+RING_SLOTS = 2
+"""Items of a ring that count towards a stage's working set: the one that is read and the one that is written."""
+
+
+def transfer_s(machine: Machine, size: float, distance: Distance) -> float:
+    """Seconds for one side to hand over a tensor of `size` bytes at `distance`."""
+    if distance == "core":
+        distance = "group"
+    link = machine.links.get(distance) or machine.links[nearest(machine)]
+    return machine.overheads.handoff_s.value + size / link.bandwidth_bytes_per_s.value
+
+
+def nearest(machine: Machine) -> Distance:
+    """The least distance that two workers on different cores can have on `machine`."""
+    return next((distance for distance in DISTANCES if distance in machine.links), "group")

@@ -1,0 +1,286 @@
+"""Model cards: where a model comes from, and what an item of it is, as a TOML file.
+
+A *source* is a card's name (`vit`), a card file (`mine.toml`) or `package.module:callable`, which returns a module
+and its example inputs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.resources
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import Field, field_validator
+
+from mapper import jsonio
+from mapper.errors import BadInput, MissingFeature, UnknownName, UsageError
+from mapper.jsonio import Record
+
+if TYPE_CHECKING:
+    import torch
+
+
+class CardInput(Record):
+    """A tensor of an item. `"batch"` in the shape stands for the items per call; integers are drawn below `high`."""
+
+    name: str
+    shape: tuple[int | Literal["batch"], ...]
+    dtype: str
+    high: int | None = Field(default=None, gt=0)
+
+    @field_validator("dtype")
+    @classmethod
+    def _known(cls, dtype: str) -> str:
+        if dtype not in ("float32", "float16", "bfloat16", "float64", "int64", "int32", "bool"):
+            raise ValueError(f"{dtype!r} is no dtype of an input")
+        return dtype
+
+
+class ModelCard(Record):
+    """A model: the class to build, the configuration to build it from, the item that it takes."""
+
+    schema_: Literal["mapper-model/1"] = Field(default="mapper-model/1", alias="schema")
+    name: str
+    title: str = ""
+    source: str = ""
+    class_: str = Field(alias="class", pattern=r"^[\w.]+:[\w.]+$", description="package.module:Name")
+    config: str | None = Field(default=None, pattern=r"^[\w.]+:[\w.]+$", description="configuration class")
+    options: dict[str, Any] = Field(default={}, description="arguments of the configuration, else of the class")
+    inputs: tuple[CardInput, ...] = Field(min_length=1)
+    item: str = "1 item"
+    seed: int = 0
+
+
+class ItemSpec(Protocol):
+    """What `random_items` needs to know of an input."""
+
+    @property
+    def name(self) -> str:
+        """The input's name."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape, batch included."""
+
+    @property
+    def dtype(self) -> str:
+        """Its dtype, such as `float32`."""
+
+    @property
+    def high(self) -> int | None:
+        """Integers are drawn below this; None for floating point."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """An input of a realised model: shape with the batch in it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    high: int | None = None
+
+
+@dataclass(frozen=True)
+class Realised:
+    """A module with example inputs, and how plans refer to it."""
+
+    module: torch.nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    name: str
+    title: str
+    item: str
+    weights: str
+    inputs: tuple[InputSpec, ...]
+
+
+def card_names() -> list[str]:
+    """Names of the cards in `./models` and of the bundled ones."""
+    local = [path.stem for path in Path("models").glob("*.toml")]
+    bundled = [entry.name.removesuffix(".toml") for entry in _bundled().iterdir() if entry.name.endswith(".toml")]
+    return sorted({*local, *bundled})
+
+
+def load_card(source: str) -> ModelCard:
+    """The card called `source`, or in the file `source`. The working folder's `models/` comes before the bundled ones.
+
+    Raises: UnknownName with near names; BadInput with the place of the first violation.
+    """
+    if source.endswith(".toml"):
+        return _parse(jsonio.read_bytes(Path(source)).decode(errors="replace"), source)
+    local = Path("models") / f"{source}.toml"
+    if local.is_file():
+        return _parse(local.read_text(), str(local))
+    entry = _bundled() / f"{source}.toml"
+    if "/" not in source and entry.is_file():
+        return _parse(entry.read_text(), f"models/{source}.toml")
+    known = card_names()
+    raise UnknownName("model", source, difflib.get_close_matches(source, known), known)
+
+
+def realise(source: str, options: Mapping[str, Any] | None = None, *, fake: bool = False) -> Realised:
+    """The module that `source` names, in eval mode, with example inputs.
+
+    `options`: `batch` (items per call, default 1), `seed` of the random weights, `weights` (a safetensors file that
+    replaces them). `fake` builds the module without memory for its weights, which is all that planning needs; it
+    applies to cards, because what a callable does is its own business.
+
+    Raises: UnknownName, BadInput, MissingFeature when the library that a card names is not installed.
+    """
+    options = dict(options or {})
+    unknown = set(options) - {"batch", "seed", "weights"}
+    if unknown:
+        raise UsageError(f"a model has no option {sorted(unknown)[0]!r}")
+    if ":" in source and not source.endswith(".toml"):
+        return _from_callable(source, options)
+    card = load_card(source)
+    batch = int(options.get("batch", 1))
+    specs = tuple(
+        InputSpec(i.name, tuple(batch if n == "batch" else n for n in i.shape), i.dtype, i.high) for i in card.inputs
+    )
+    module = _build(card, int(options.get("seed", card.seed)), fake)
+    weights = f"seed:{options.get('seed', card.seed)}"
+    if options.get("weights"):
+        weights = _load_weights(module, Path(options["weights"]), fake)
+    example = random_items(specs, 1, seed=0)[0]
+    return Realised(module, (), example, card.name, card.title, card.item, weights, specs)
+
+
+def random_items(specs: Sequence[ItemSpec], count: int, seed: int = 0) -> list[dict[str, torch.Tensor]]:
+    """`count` items of random content: normal numbers, integers below `high`, or true and false."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def one(spec: ItemSpec) -> torch.Tensor:
+        dtype = getattr(torch, spec.dtype)
+        if dtype.is_floating_point:
+            return torch.randn(spec.shape, generator=generator).to(dtype)
+        return torch.randint(0, spec.high or 2, spec.shape, generator=generator).to(dtype)
+
+    return [{spec.name: one(spec) for spec in specs} for _ in range(count)]
+
+
+def _bundled() -> Any:
+    return importlib.resources.files("mapper.models")
+
+
+def _parse(text: str, source: str) -> ModelCard:
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(source, f"not TOML: {error}") from None
+    jsonio.require_schema(document, "mapper-model/1", source)
+    return jsonio.validated(ModelCard, document, source)
+
+
+def _look_up(path: str, wanted_by: str) -> Callable[..., Any]:
+    """The object that `package.module:name` names."""
+    package, _, name = path.partition(":")
+    try:
+        found: Any = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        top = package.partition(".")[0]
+        if error.name != top:
+            raise BadInput(wanted_by, f"importing {package} fails: {error}") from error
+        raise MissingFeature(f"{wanted_by} needs the package {top}, which is not installed",
+                             todo=f"python -m pip install {top}") from None  # fmt: skip
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise BadInput(wanted_by, f"{package} has no {name}")
+        found = getattr(found, part)
+    return found  # type: ignore[no-any-return]
+
+
+def _build(card: ModelCard, seed: int, fake: bool) -> torch.nn.Module:
+    import torch
+
+    from mapper.program.trace import without_weights
+
+    kind = _look_up(card.class_, f"model {card.name}")
+
+    def build() -> torch.nn.Module:
+        if card.config is None:
+            return kind(**card.options)  # type: ignore[no-any-return]
+        return kind(_look_up(card.config, f"model {card.name}")(**card.options))  # type: ignore[no-any-return]
+
+    if fake:
+        return without_weights(build)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build().eval()
+
+
+def _load_weights(module: torch.nn.Module, path: Path, fake: bool) -> str:
+    """Puts the tensors of the safetensors file `path` into `module`; its identity is the hash of the file."""
+    import hashlib
+
+    from mapper.program.weights import read_weights
+
+    with _open(path) as file:
+        identity = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    given = read_weights(path)
+    own = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
+    for name, tensor in given.items():
+        if name not in own:
+            near = difflib.get_close_matches(name, own)
+            raise BadInput(
+                str(path), f"the model has no weight {name!r}", todo=f"Near: {', '.join(near)}" if near else ""
+            )
+        if tuple(own[name].shape) != tuple(tensor.shape):
+            raise BadInput(
+                str(path), f"{name!r} has shape {list(tensor.shape)}, the model's has {list(own[name].shape)}"
+            )
+    held = {id(own[name]) for name in given}
+    missing = [name for name in module.state_dict(keep_vars=True) if id(own[name]) not in held]
+    if missing:
+        raise BadInput(str(path), f"{len(missing)} weights of the model are not in it, such as {missing[0]!r}")
+    if not fake:
+        module.load_state_dict(given, strict=False)
+    return identity
+
+
+def _open(path: Path) -> Any:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise BadInput(str(path), f"cannot be read: {error.strerror}") from error
+
+
+def _from_callable(source: str, options: dict[str, Any]) -> Realised:
+    """Calls `package.module:callable`: it returns a module, and a tensor, tuple or dict of example inputs."""
+    import torch
+
+    kind = _look_up(source, source)
+    seed = int(options.get("seed", 0))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        returned = kind(batch=options["batch"]) if options.get("batch", 1) != 1 else kind()
+    if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], torch.nn.Module)):
+        raise BadInput(
+            source, "must return (module, example inputs)", todo="Example inputs: a tensor, a tuple or a dict."
+        )
+    module, example = returned[0].eval(), returned[1]
+    kwargs = dict(example) if isinstance(example, Mapping) else {}
+    args = () if kwargs else tuple(example) if isinstance(example, tuple | list) else (example,)
+    weights = f"seed:{seed}"
+    if options.get("weights"):
+        weights = _load_weights(module, Path(options["weights"]), fake=False)
+    named = kwargs or {f"arg{i}": tensor for i, tensor in enumerate(args)}
+    specs = tuple(
+        InputSpec(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), _high(tensor))
+        for name, tensor in named.items()
+    )
+    name = source.partition(":")[2]
+    return Realised(module, args, kwargs, name, name, "1 item", weights, specs)
+
+
+def _high(tensor: torch.Tensor) -> int | None:
+    """Example integers say how large integers may be."""
+    return None if tensor.is_floating_point() else int(tensor.max()) + 1 if tensor.numel() else 1

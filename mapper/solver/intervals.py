@@ -1,0 +1,167 @@
+"""The cost of every possible stage: all ops between one ideal and a larger one, for each option.
+
+Everything that is a sum over ops is a difference of prefix sums; what depends on who reads what is a product of
+matrices over (ideal, tensor). An *option* is a configuration, and for parts of a group whether the stage has its
+groups to itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapper.cost.residency import DRAM, GROUP, PACKAGE
+from mapper.solver.ideals import Ideals
+from mapper.solver.problem import Array, Problem
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """`load_s[o, p]` and `dram_bytes[o, p]` of option o for the pair p of ideals; infinite where it cannot be.
+
+    `source`, `target`, `begin`: the pairs, as `Ideals.pairs`. `config[o]`, `cores[o]` of one replica, `exclusive[o]`.
+    """
+
+    source: NDArray[np.int32]
+    target: NDArray[np.int32]
+    begin: NDArray[np.int64]
+    load_s: Array
+    dram_bytes: Array
+    config: NDArray[np.int32]
+    cores: NDArray[np.int32]
+    exclusive: NDArray[np.uint8]
+
+
+def intervals(problem: Problem, found: Ideals) -> Intervals:
+    """Costs of all stages between two of the ideals `found`."""
+    source, target, begin = found.pairs
+    stage = _Stages(problem, found.member, source, target)
+    loads, drams, config, exclusive = [], [], [], []
+    for c, choice in enumerate(problem.configs):
+        part = choice.cores < problem.cores_per_group
+        alternatives = (False, True) if part else (False,)
+        for alone in alternatives:
+            load, dram = stage.option(c, alone)
+            if alone and not np.isfinite(load).any():
+                continue
+            loads.append(load)
+            drams.append(dram)
+            config.append(c)
+            exclusive.append(alone)
+    cores = [problem.configs[c].cores for c in config]
+    return Intervals(
+        source, target, begin, np.array(loads), np.array(drams),
+        np.array(config, np.int32), np.array(cores, np.int32), np.array(exclusive, np.uint8),
+    )  # fmt: skip
+
+
+class _Stages:
+    """What does not depend on the option, for every pair."""
+
+    def __init__(
+        self, problem: Problem, member: NDArray[np.bool_], source: NDArray[np.int32], target: NDArray[np.int32]
+    ) -> None:
+        self.problem, self.member, self.source, self.target = problem, member.astype(float), source, target
+        entering_bytes, entering = self._entering()
+        leaving_bytes, leaving = self._leaving()
+        self.transfer_s = (entering + leaving) * problem.handoff_s + (
+            entering_bytes + leaving_bytes
+        ) / problem.link_bytes_per_s
+        self.weights = self._weights()
+        self.private = self._footprint() + problem.ring_slots * entering_bytes
+        self.held = PACKAGE if problem.caches.holds_model(problem.weight_bytes) else DRAM
+
+    def option(self, c: int, alone: bool) -> tuple[Array, Array]:
+        """Load and DRAM bytes of every stage with configuration `c`, in groups of its own or sharing them."""
+        problem, config = self.problem, self.problem.configs[c]
+        caches, size = problem.caches, problem.cores_per_group
+        if config.cores >= size:
+            near = self.weights + self.private <= caches.group_bytes * problem.cache_shares[c]
+        else:
+            near = caches_fit(problem, self.weights, self.private, config.cores, alone)
+        sums = [self._between(problem.seconds[:, c, residency]) for residency in (GROUP, self.held)]
+        load = np.where(near, sums[0], sums[1]) + self.transfer_s
+        dram = np.where(near | (self.held != DRAM), 0.0, self.weights) + self._between(problem.dram_bytes[:, c])
+        if alone:
+            already = caches_fit(problem, self.weights, self.private, config.cores, False)
+            load[~near | already] = np.inf
+        return load, dram
+
+    def _between(self, values: Array) -> Array:
+        """The sum of `values` over the ops of each stage."""
+        prefix = self.member @ values
+        return np.maximum(prefix[self.target] - prefix[self.source], 0.0)
+
+    def _at_pairs(self, matrix: Array) -> Array:
+        out: Array = matrix[self.source, self.target]
+        return out
+
+    def _entering(self) -> tuple[Array, Array]:
+        """Bytes and number of tensors produced before the stage and read in it."""
+        tensors = self.problem.tensors
+        return self._first_use([(t.readers, t.bytes, t.producer) for t in tensors])
+
+    def _first_use(self, uses: list[tuple[tuple[int, ...], float, int]]) -> tuple[Array, Array]:
+        """Σ bytes, and number, of what ops of the stage use; each once, however many use it.
+
+        Used between i and j means that j has more users than i: for k users in i, j has at least k + 1. A producer
+        ≥ 0 must be in i.
+        """
+        before, after, size = [], [], []
+        for users, amount, producer in uses:
+            count = self.member[:, users].sum(axis=1)
+            there = self.member[:, producer] if producer >= 0 else 1.0
+            for k in range(len(users)):
+                before.append((count == k) * there)
+                after.append(count > k)
+                size.append(amount)
+        if not before:
+            zero = np.zeros(len(self.source))
+            return zero, zero
+        left, right = np.array(before), np.array(after, dtype=float)
+        weighted = (left * np.array(size)[:, None]).T @ right
+        return self._at_pairs(weighted), self._at_pairs(left.T @ right)
+
+    def _leaving(self) -> tuple[Array, Array]:
+        """Bytes and number of tensors produced in the stage and read after it."""
+        tensors = self.problem.tensors
+        if not tensors:
+            zero = np.zeros(len(self.source))
+            return zero, zero
+        there = np.array([self.member[:, t.producer] for t in tensors])
+        wanted = np.array(
+            [there[x] * (self.member[:, t.readers].sum(axis=1) < len(t.readers)) for x, t in enumerate(tensors)]
+        )
+        size = np.array([t.bytes for t in tensors])
+        bytes_ = (wanted * size[:, None]).sum(axis=0) - (there * size[:, None]).T @ wanted
+        count = wanted.sum(axis=0) - there.T @ wanted
+        return np.maximum(self._at_pairs(bytes_), 0.0), self._at_pairs(count)
+
+    def _weights(self) -> Array:
+        """Distinct weight bytes that the stage touches."""
+        own = np.zeros(self.problem.ops)
+        shared = []
+        for weight in self.problem.weights:
+            if len(weight.users) == 1:
+                own[weight.users[0]] += weight.bytes
+            else:
+                shared.append((weight.users, weight.bytes, -1))
+        return self._between(own) + self._first_use(shared)[0]
+
+    def _footprint(self) -> Array:
+        """The largest footprint of an op in the stage. Ascending, so that a larger one overwrites."""
+        out = np.zeros((len(self.member), len(self.member)))
+        inside = self.member > 0
+        for v in np.argsort(self.problem.footprint, kind="stable"):
+            out[np.ix_(~inside[:, v], inside[:, v])] = self.problem.footprint[v]
+        return self._at_pairs(out)
+
+
+def caches_fit(problem: Problem, weights: Array, private: Array, cores: int, alone: bool) -> NDArray[np.bool_]:
+    """Where a replica of `cores` cores of a group fits the group's cache: its share, or a group to itself."""
+    size = problem.cores_per_group
+    if alone:
+        return weights + private * size / cores <= problem.caches.group_bytes
+    return weights + private <= problem.caches.group_bytes * cores / size

@@ -1,0 +1,153 @@
+"""The mapping problem as the search sees it: arrays, no names, no machine file (problem.md, *Given*)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapper.cost.configurations import Config
+from mapper.cost.residency import Caches
+from mapper.cost.table import CostTable
+from mapper.cost.transfer import RING_SLOTS, nearest
+from mapper.graph.model import Graph
+from mapper.machine.model import Machine
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TensorArc:
+    """One distinct tensor: the op that produces it, the ops that read it, its bytes."""
+
+    producer: int
+    readers: tuple[int, ...]
+    bytes: float
+
+
+@dataclass(frozen=True)
+class WeightArc:
+    """One distinct weight: the ops that touch it, and the bytes of it that an item touches."""
+
+    users: tuple[int, ...]
+    bytes: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One instance. Axes of `seconds`: op (in an order in which they can run), configuration, residency.
+
+    `cache_shares[c]` is how many group caches one replica of configuration c may add up. `cores` may be less than
+    groups · cores_per_group where a limit says so.
+    """
+
+    configs: tuple[Config, ...]
+    cache_shares: tuple[int, ...]
+    seconds: Array
+    dram_bytes: Array
+    footprint: Array
+    tensors: tuple[TensorArc, ...]
+    weights: tuple[WeightArc, ...]
+    groups: int
+    cores_per_group: int
+    cores: int
+    caches: Caches
+    dram_bytes_per_s: float
+    handoff_s: float
+    link_bytes_per_s: float
+    ring_slots: int = RING_SLOTS
+    together: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def ops(self) -> int:
+        """Number of ops."""
+        return len(self.footprint)
+
+    @property
+    def weight_bytes(self) -> float:
+        """Weight bytes that an item touches in the whole model."""
+        return sum(weight.bytes for weight in self.weights)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a plan must keep. None is no limit. `stages` is an exact number."""
+
+    max_latency_s: float | None = None
+    stages: int | None = None
+    max_stages: int | None = None
+    max_replicas: int | None = None
+    max_cores: int | None = None
+    configurations: tuple[Config, ...] | None = None
+
+    def as_options(self) -> dict[str, float | int | str]:
+        """The limits that are set, in plain values, for the plan file."""
+        given = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if self.configurations is not None:
+            given["configurations"] = ",".join(config.name for config in self.configurations)
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class StageChoice:
+    """A stage as the search chose it: ops by index, configuration by index, how many replicas, and its load.
+
+    `exclusive`: its groups hold no other stage.
+    """
+
+    ops: tuple[int, ...]
+    config: int
+    replicas: int
+    exclusive: bool
+    load_s: float
+    dram_bytes: float
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Stages in order, with the best period found, the proved bound, and what the search says about itself.
+
+    `best_period_s` is the strict optimum's; `stages` may have a slightly longer period for fewer stages.
+    """
+
+    stages: tuple[StageChoice, ...]
+    period_s: float
+    best_period_s: float
+    bound_s: float
+    whole_space: bool
+    passes: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def latency_s(self) -> float:
+        """Sum of the loads."""
+        return sum(stage.load_s for stage in self.stages)
+
+
+def problem_of(graph: Graph, machine: Machine, table: CostTable, *, cores: int | None = None) -> Problem:
+    """The instance for `graph` on `machine`: distances are taken at their least, so that its optimum is a bound."""
+    position = graph.position
+    users: dict[tuple[str, int], list[int]] = {}
+    for v, op in enumerate(graph.ops):
+        for use in op.weights:
+            users.setdefault((use.name, use.touched_bytes), []).append(v)
+    link = machine.links.get(nearest(machine))
+    counts = machine.counts
+    size = machine.cores_per_group
+    return Problem(
+        configs=table.configs, cache_shares=(1,) * len(table.configs), seconds=table.seconds,
+        dram_bytes=table.dram_bytes, footprint=np.array([op.footprint_bytes for op in graph.ops], dtype=float),
+        tensors=tuple(TensorArc(position[t.producer], tuple(position[r] for r in t.readers), t.bytes) for t in graph.tensors),
+        weights=tuple(WeightArc(tuple(ops), touched) for (_, touched), ops in users.items()),
+        groups=counts["groups"], cores_per_group=size, cores=min(cores or counts["groups"] * size, counts["groups"] * size),
+        caches=table.caches, dram_bytes_per_s=machine.memory.package_bandwidth_bytes_per_s.value * counts["packages"],
+        handoff_s=machine.overheads.handoff_s.value,
+        link_bytes_per_s=link.bandwidth_bytes_per_s.value if link else float("inf"),
+    )  # fmt: skip
+
+
+def merged(values: Array, members: Sequence[Sequence[int]]) -> Array:
+    """The sum of `values` (first axis: ops) over each of `members`."""
+    return np.array([values[list(ops)].sum(axis=0) for ops in members])
