@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from mapper.errors import BadInput, SystemRefused
 
 MAX_DEPTH = 100
 MAX_BYTES = 512 * 2**20
+_POINTED = re.compile(r"(/\S*): (.*)", re.DOTALL)
 
 
 class Record(BaseModel):
@@ -76,7 +78,11 @@ def parse_json(data: bytes | str, source: str) -> Any:
 
 
 def validated(kind: type[R], document: Any, source: str) -> R:
-    """`document` as a `kind`; the first violation becomes a BadInput with its JSON pointer."""
+    """`document` as a `kind`; the first violation becomes a BadInput with its JSON pointer.
+
+    A validator that sees a whole record says which part of it is wrong by beginning its message with a pointer
+    relative to that record, such as `/nodes/1: no core at all`.
+    """
     try:
         return kind.model_validate(document)
     except ValidationError as error:
@@ -84,13 +90,17 @@ def validated(kind: type[R], document: Any, source: str) -> R:
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = "unknown field"
+        place = pointer(first["loc"])
+        if pointed := _POINTED.fullmatch(message):
+            place, message = place + pointed[1], pointed[2]
         more = f" ({rest} more problem{'s' if rest > 1 else ''} in the file)" if rest else ""
-        raise BadInput(source, message + more, place=pointer(first["loc"])) from None
+        raise BadInput(source, message + more, place=place) from None
 
 
 def pointer(loc: tuple[int | str, ...]) -> str:
     """The JSON pointer (RFC 6901) of a pydantic location."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in loc)
+    named = (str(part) for part in loc if part != "[key]")
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in named)
 
 
 def read_record(kind: type[R], path: Path, schema: str) -> R:
@@ -106,8 +116,12 @@ def require_schema(document: Any, schema: str, source: str) -> None:
         raise BadInput(source, f"a JSON object was expected, not {type(document).__name__}")
     given = document.get("schema")
     if given != schema:
-        raise BadInput(source, f"schema is {given!r}, {schema!r} was expected", place="/schema",
-                       todo="A file of another major version needs the mapper that wrote it.")  # fmt: skip
+        raise BadInput(
+            source,
+            f"schema is {given!r}, {schema!r} was expected",
+            place="/schema",
+            todo="A file of another major version needs the mapper that wrote it.",
+        )
 
 
 def plain(record: BaseModel) -> Any:

@@ -54,9 +54,10 @@ class _Rates:
         self.machine = machine
         self.caches = caches_of(machine)
         self.bandwidth = (
-            _of_cache(machine.group_cache, machine), _of_cache(machine.package_cache, machine),
+            _of_cache(machine.group_cache, machine),
+            _of_cache(machine.package_cache, machine),
             machine.memory.core_bandwidth_bytes_per_s.value,
-        )  # fmt: skip
+        )
         counts = machine.counts
         self.all_cores = counts["cores"]
         self.chip_bandwidth = machine.memory.package_bandwidth_bytes_per_s.value * counts["packages"]
@@ -74,8 +75,11 @@ class _Rates:
 
     def _figure(self, figures: dict[str, Figure], table: str, op: Op) -> float:
         if op.kind not in figures:
-            raise BadInput(self.machine.name, f"no figure for ops of kind {op.kind!r}, such as {op.name}",
-                           place=f"/compute/{table}")  # fmt: skip
+            raise BadInput(
+                self.machine.name,
+                f"no figure for ops of kind {op.kind!r}, such as {op.name}",
+                place=f"/compute/{table}",
+            )
         return figures[op.kind].value
 
     def team(self, op: Op, cores: int) -> int:

@@ -1,4 +1,4 @@
-"""The cost table: seconds and bytes of each op for each configuration and residency; all that planning knows of time."""
+"""The cost table: seconds and bytes of each op for each configuration and residency."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ def transfer_s(machine: Machine, size: float, distance: Distance) -> float:
     return machine.overheads.handoff_s.value + size / link.bandwidth_bytes_per_s.value
 
 
-def nearest(machine: Machine) -> Distance:
-    """The least distance that two workers on different cores can have on `machine`."""
-    return next((distance for distance in DISTANCES if distance in machine.links), "group")
+def nearest(machine: Machine, *, outside_group: bool = False) -> Distance:
+    """The least distance between two workers on different cores of `machine`, or in different groups."""
+    usable = DISTANCES[2:] if outside_group else DISTANCES[1:]
+    return next((distance for distance in usable if distance in machine.links), "group")

@@ -23,7 +23,8 @@ _KINDS: dict[Kind, tuple[str, ...]] = {
     "transcendental": ("gelu", "tanh", "exp", "log", "sigmoid", "silu", "erf", "pow", "sin", "cos", "mish", "softplus",
                        "elu", "hardswish"),
     "pool": ("max_pool2d", "avg_pool2d", "max_pool2d_with_indices", "adaptive_max_pool2d"),
-    "reduce": ("mean", "sum", "amax", "amin", "max", "min", "var", "adaptive_avg_pool2d", "cumsum", "argmax", "any", "all"),
+    "reduce": ("mean", "sum", "amax", "amin", "max", "min", "var", "adaptive_avg_pool2d", "cumsum", "argmax", "any",
+               "all"),
     "embedding": ("embedding", "index", "gather", "index_select"),
     "copy": ("clone", "cat", "pad", "constant_pad_nd", "contiguous", "stack", "copy", "_to_copy", "to", "new_ones",
              "repeat", "roll", "flip", "new_zeros", "full_like", "slice_scatter", "select_scatter", "constant"),
@@ -66,13 +67,17 @@ class _Measure:
         ]
         floats = [weight.type.dtype for weight in self.program.weights if "float" in weight.type.dtype]
         return Graph(
-            name=self.program.name, ops=tuple(ops), tensors=tuple(tensors), inputs=tuple(inputs),
-            outputs=tuple(self._outputs()), dtype=max(floats, key=floats.count) if floats else "float32",
+            name=self.program.name,
+            ops=tuple(ops),
+            tensors=tuple(tensors),
+            inputs=tuple(inputs),
+            outputs=tuple(self._outputs()),
+            dtype=max(floats, key=floats.count) if floats else "float32",
             program_sha256=self.program.sha256,
-        )  # fmt: skip
+        )
 
     def _operands(self, op: ProgramOp) -> list[tuple[Reference, TensorType]]:
-        """What `op` reads: the value that holds the data, and the type in which the op sees it. Constants are left out."""
+        """What `op` reads, constants left out: the value that holds the data, and the type in which the op sees it."""
         out = []
         for kind in ("op", "input", "weight"):
             for name in op.references(kind):
@@ -115,12 +120,17 @@ class _Measure:
         weights = {root[1]: self._use(op, kind, root[1], results) for root, t in operands if root[0] == "weight"}
         touched_input = min(sum(reads.values()), write * 2) if kind == "embedding" else sum(reads.values())
         return Op(
-            name=op.name, kind=kind, target=op.target, module=op.module,
+            name=op.name,
+            kind=kind,
+            target=op.target,
+            module=op.module,
             flop=flop_of(op, kind, [t for _, t in operands]),
             elements=max((t.elements for t in results), default=0),
-            read_bytes=0 if kind == "none" else touched_input, write_bytes=write,
-            weights=tuple(weights.values()), nodes=1 + self._pull(op),
-        )  # fmt: skip
+            read_bytes=0 if kind == "none" else touched_input,
+            write_bytes=write,
+            weights=tuple(weights.values()),
+            nodes=1 + self._pull(op),
+        )
 
     def _use(self, op: ProgramOp, kind: Kind, name: str, results: list[TensorType]) -> WeightUse:
         whole = self.program.weight[name].type.bytes

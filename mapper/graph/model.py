@@ -19,9 +19,19 @@ from mapper.program.model import Program
 SCHEMA = "mapper-graph/1"
 
 Kind = Literal[
-    "matmul", "conv", "attention", "softmax", "normalization", "elementwise", "transcendental", "pool", "reduce",
-    "embedding", "copy", "none",
-]  # fmt: skip
+    "matmul",
+    "conv",
+    "attention",
+    "softmax",
+    "normalization",
+    "elementwise",
+    "transcendental",
+    "pool",
+    "reduce",
+    "embedding",
+    "copy",
+    "none",
+]
 
 
 class WeightUse(Record):
@@ -97,8 +107,10 @@ class Graph(Record):
                 if name not in position:
                     raise ValueError(f"/tensors/{i}: unknown op {name!r}")
             if any(position[reader] <= position[tensor.producer] for reader in tensor.readers):
-                raise ValueError(f"/tensors/{i}: {tensor.name!r} is read before it is produced; ops must be in an order "
-                                 "in which they can run, without cycles")  # fmt: skip
+                raise ValueError(
+                    f"/tensors/{i}: {tensor.name!r} is read before it is produced: ops must be in an order "
+                    "in which they can run, without cycles"
+                )
         return self
 
     @property

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -233,10 +233,10 @@ class Machine(Record):
         for kind in ("core", "group", "package"):
             levels = [cache.level for cache in self.caches if cache.shared_by == kind]
             if len(set(levels)) != len(levels):
-                raise ValueError(f"two caches of one level are shared by each {kind}")
+                raise ValueError(f"/caches: two caches of one level are shared by each {kind}")
         missing = [d for d in self._needed_links() if d not in self.links]
         if missing:
-            raise ValueError(f"links lack the distance {missing[0]!r}")
+            raise ValueError(f"/links: the distance {missing[0]!r} is missing")
         return self
 
     def _needed_links(self) -> Iterator[Distance]:
@@ -249,6 +249,15 @@ class Machine(Record):
             yield "package"
         if counts["packages"] > counts["hosts"]:
             yield "host"
+        if counts["hosts"] > 1:
+            yield "cluster"
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with the fields in `update` (not validated). What is derived from fields is derived anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
 
     @cached_property
     def cores(self) -> tuple[Core, ...]:
@@ -313,6 +322,22 @@ class Machine(Record):
             return "cluster"
         return "package" if left.package == right.package else "host"
 
+    @property
+    def cores_per_group(self) -> int:
+        """Cores that every group has at least; configurations are made of groups of this size."""
+        return min(len(cores) for cores in self.groups)
+
+    @property
+    def group_cache(self) -> Cache | None:
+        """The outermost cache that a group has to itself, None where there is none."""
+        found = self.cache("group")
+        return self.cache("core") if found is None and max(map(len, self.groups)) == 1 else found
+
+    @property
+    def package_cache(self) -> Cache | None:
+        """The cache that a whole package shares, None where there is none."""
+        return self.cache("package")
+
     def cache(self, shared_by: Literal["core", "group", "package"]) -> Cache | None:
         """The outermost cache that each core, group or package has to itself, None where there is none."""
         found = [cache for cache in self.caches if cache.shared_by == shared_by]
@@ -327,11 +352,15 @@ def _check_cores(nodes: tuple[Node, ...]) -> None:
             place = f"/nodes/{n}/groups/{g}"
             if not group or not all(group):
                 raise ValueError(f"{place}: a group needs at least one core, a core at least one PU")
-            for pu in itertools.chain.from_iterable(group):
-                if (node.host, pu) in seen:
-                    raise ValueError(
-                        f"PU {pu} is in {seen[node.host, pu]} and again in {place}: each core belongs to one group"
-                    )
+            pus = [pu for core in group for pu in core]
+            homes = {seen.get((node.host, pu)) for pu in pus}
+            if len(homes) == 1 and (home := homes.pop()) is not None:
+                raise ValueError(f"{place}: this group is already {home}; a group belongs to one node")
+            for pu in pus:
+                if (home := seen.get((node.host, pu))) == place:
+                    raise ValueError(f"{place}: PU {pu} is given twice")
+                if home is not None:
+                    raise ValueError(f"{place}: PU {pu} is already in {home}; a core belongs to one group")
                 seen[node.host, pu] = place
     if not seen:
         raise ValueError("/nodes: no core at all")
@@ -342,6 +371,9 @@ def _check_distances(distances: tuple[tuple[float, ...], ...] | None, nodes: int
         return
     if len(distances) != nodes or any(len(row) != nodes for row in distances):
         raise ValueError(f"/distances: a {nodes} × {nodes} matrix was expected, one row a node")
+    for a, b in itertools.product(range(nodes), repeat=2):
+        if distances[a][b] <= 0:
+            raise ValueError(f"/distances/{a}/{b}: must be greater than zero, not {distances[a][b]:g}")
     for a, b in itertools.combinations(range(nodes), 2):
         if distances[a][b] != distances[b][a]:
             raise ValueError(f"/distances/{a}/{b}: {distances[a][b]:g}, but /distances/{b}/{a} is {distances[b][a]:g}")

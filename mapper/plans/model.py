@@ -27,11 +27,12 @@ class PlanRecord(BaseModel):
 
 
 class TensorSpec(PlanRecord):
-    """A named tensor of an item: shape with the batch in it, and dtype."""
+    """A named tensor of an item: shape with the batch in it, dtype; integers are drawn below `high`."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    high: int | None = None
 
 
 class ModelRef(PlanRecord):
@@ -45,6 +46,7 @@ class ModelRef(PlanRecord):
     weights: str = Field(description="seed:N for random weights, sha256:HASH of a weights file")
     dtype: str
     item: tuple[TensorSpec, ...]
+    item_name: str = Field(default="item", description="what one element of the batch is")
     torch: str = ""
 
 
@@ -160,10 +162,10 @@ class Ring(PlanRecord):
 
 
 class Edge(PlanRecord):
-    """Tensors that one stage hands to another, in one slot an item."""
+    """Tensors that one stage hands to another, in one slot an item. `from` and `to` in the file."""
 
-    source: int | Literal["feeder"] = Field(alias="from")
-    target: int | Literal["feeder"] = Field(alias="to")
+    source: int | Literal["feeder"] = Field(validation_alias="from", serialization_alias="from")
+    target: int | Literal["feeder"] = Field(validation_alias="to", serialization_alias="to")
     tensors: tuple[str, ...] = Field(min_length=1)
     bytes: int
     slots: int = Field(ge=1)

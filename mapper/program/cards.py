@@ -52,7 +52,7 @@ class ModelCard(Record):
     config: str | None = Field(default=None, pattern=r"^[\w.]+:[\w.]+$", description="configuration class")
     options: dict[str, Any] = Field(default={}, description="arguments of the configuration, else of the class")
     inputs: tuple[CardInput, ...] = Field(min_length=1)
-    item: str = "1 item"
+    item: str = Field(default="item", description="what one element of the batch is: image, sequence of 128 tokens")
     seed: int = 0
 
 
@@ -189,8 +189,9 @@ def _look_up(path: str, wanted_by: str) -> Callable[..., Any]:
         top = package.partition(".")[0]
         if error.name != top:
             raise BadInput(wanted_by, f"importing {package} fails: {error}") from error
-        raise MissingFeature(f"{wanted_by} needs the package {top}, which is not installed",
-                             todo=f"python -m pip install {top}") from None  # fmt: skip
+        raise MissingFeature(
+            f"{wanted_by} needs the package {top}, which is not installed", todo=f"python -m pip install {top}"
+        ) from None
     for part in name.split("."):
         if not hasattr(found, part):
             raise BadInput(wanted_by, f"{package} has no {name}")
@@ -278,7 +279,7 @@ def _from_callable(source: str, options: dict[str, Any]) -> Realised:
         for name, tensor in named.items()
     )
     name = source.partition(":")[2]
-    return Realised(module, args, kwargs, name, name, "1 item", weights, specs)
+    return Realised(module, args, kwargs, name, name, "item", weights, specs)
 
 
 def _high(tensor: torch.Tensor) -> int | None:

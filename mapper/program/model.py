@@ -81,7 +81,7 @@ class ProgramOp(Record):
     name: str
     target: str
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = Field(default={})
     outputs: tuple[TensorType | None, ...]
     many: bool = Field(default=False, description="returns a tuple; `getitem` ops take its parts")
     view: bool = Field(default=False, description="the result shares the memory of the first argument")

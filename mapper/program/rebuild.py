@@ -25,8 +25,9 @@ def rebuild(program: Program, weights: Tensors) -> torch.fx.GraphModule:
     attribute = {weight.name: f"weight_{i}" for i, weight in enumerate(program.weights)}
     graph = torch.fx.Graph()
     nodes: dict[tuple[str, str], torch.fx.Node] = {}
-    for given in program.inputs:
-        nodes["input", given.name] = graph.placeholder(given.name)
+    for i, given in enumerate(program.inputs):
+        # never the name from the file: torch.fx pastes it into the source of the function that it compiles
+        nodes["input", given.name] = graph.placeholder(f"input_{i}")
     for name in attribute:
         nodes["weight", name] = graph.get_attr(attribute[name])
     for op in program.ops:
@@ -54,16 +55,35 @@ def check_weights(program: Program, weights: Tensors) -> None:
 
 
 def function(op: ProgramOp) -> Callable[..., Any]:
-    """The torch operator that `op` names. Only torch's own tables are searched."""
+    """The torch operator that `op` names. Only torch's own tables are searched, and only for operators that compute:
+    a program may come from a stranger, and torch has operators that write files or change their arguments."""
     if op.target == "getitem":
         return operator.getitem
     namespace, name, overload = op.target.split(".")
     try:
         found: Callable[..., Any] = getattr(getattr(getattr(torch.ops, namespace), name), overload)
     except AttributeError:
-        raise BadInput(op.name, f"torch {torch.__version__} has no operator {op.target}",
-                       todo="Run it with the torch version that made the bundle, or a newer one.") from None  # fmt: skip
+        raise BadInput(
+            op.name,
+            f"torch {torch.__version__} has no operator {op.target}",
+            todo="Run it with the torch version that made the bundle, or a newer one.",
+        ) from None
+    if not _computes(found):
+        raise BadInput(op.name, f"{op.target} is no operator that only computes tensors from its arguments")
     return found
+
+
+def _computes(found: Any) -> bool:
+    """Whether `found` is an operator of torch's dispatcher that neither changes its arguments nor opens files."""
+    if not isinstance(found, torch._ops.OpOverload):
+        return False
+    schema = found._schema
+    registered = f"{schema.name}.{schema.overload_name}" if schema.overload_name else schema.name
+    return (
+        torch._C._dispatch_has_kernel(registered)
+        and not schema.is_mutable
+        and all(argument.name != "filename" for argument in schema.arguments)
+    )
 
 
 def decode(argument: Any, values: Mapping[tuple[str, str], Any]) -> Any:

@@ -145,23 +145,33 @@ class _Reader:
         }
         weights = tuple(weight for weight in self.weights.values() if weight.name in used)
         program = Program(
-            name=self.name, inputs=tuple(self.inputs), weights=weights, ops=tuple(self.ops), outputs=tuple(outputs),
+            name=self.name,
+            inputs=tuple(self.inputs),
+            weights=weights,
+            ops=tuple(self.ops),
+            outputs=tuple(outputs),
             output_names=tuple(names),
-        )  # fmt: skip
+        )
         return program, {weight.name: self.tensors[weight.name] for weight in weights}
 
     def _refuse_mutations(self) -> None:
         for spec in self.exported.graph_signature.output_specs:
             if spec.kind.name not in ("USER_OUTPUT", "TOKEN"):
                 what = spec.kind.name.lower().replace("_", " ")
-                raise BadInput(self.name, f"the model changes its own state ({what} of {spec.target!r})",
-                               todo="Only models whose items are independent of each other can be mapped.")  # fmt: skip
+                raise BadInput(
+                    self.name,
+                    f"the model changes its own state ({what} of {spec.target!r})",
+                    todo="Only models whose items are independent of each other can be mapped.",
+                )
 
     def _placeholder(self, node: torch.fx.Node, spec: Any) -> None:
         value = node.meta.get("val")
         if not isinstance(value, torch.Tensor):
-            raise BadInput(self.name, f"the input {node.name!r} is {type(value).__name__}; only tensors can be streamed",
-                           todo="Bind other arguments before tracing (functools.partial or a small module).")  # fmt: skip
+            raise BadInput(
+                self.name,
+                f"the input {node.name!r} is a {type(value).__name__}, no tensor",
+                todo="Bind other arguments before tracing (functools.partial or a small module).",
+            )
         if spec.kind.name == "USER_INPUT":
             self.reference[node.name] = {"input": node.name}
             self.inputs.append(Input(name=node.name, type=tensor_type(value, node.name)))
@@ -194,11 +204,15 @@ class _Reader:
         parts: list[Any] = list(value) if isinstance(value, tuple | list) else [value]
         try:
             return ProgramOp(
-                name=node.name, target=name, args=tuple(self._encode(a) for a in node.args),
-                kwargs={key: self._encode(a) for key, a in node.kwargs.items()}, many=many, view=view,
+                name=node.name,
+                target=name,
+                args=tuple(self._encode(a) for a in node.args),
+                kwargs={key: self._encode(a) for key, a in node.kwargs.items()},
+                many=many,
+                view=view,
                 outputs=tuple(tensor_type(p, node.name) if isinstance(p, torch.Tensor) else None for p in parts),
                 module=_module(node),
-            )  # fmt: skip
+            )
         except (ValueError, BadInput) as error:
             raise BadInput(self.name, f"{name} cannot be mapped: {error}", place=_line(node)) from error
 

@@ -164,11 +164,9 @@ def _compiled_pass(
     most_replicas: int, limit: float,
 ) -> None:  # fmt: skip
     """The pass in C, on the same arrays."""
-    arrays = [
-        np.ascontiguousarray(a)
-        for a in (costs.begin, costs.source, costs.load_s, values, costs.cores, costs.exclusive, before)
-    ]
-    out = [layer.least, layer.pair, layer.option]
+    read: list[NDArray[Any]] = [costs.begin, costs.source, costs.load_s, values, costs.cores, costs.exclusive, before]
+    arrays = [np.ascontiguousarray(a) for a in read]
+    out: list[NDArray[Any]] = [layer.least, layer.pair, layer.option]
     options, pairs = costs.load_s.shape
     failed = _COMPILED(
         len(before), pairs, options, cores, group, period, most_replicas, limit, *[a.ctypes.data for a in arrays + out]

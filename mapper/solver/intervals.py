@@ -52,9 +52,15 @@ def intervals(problem: Problem, found: Ideals) -> Intervals:
             exclusive.append(alone)
     cores = [problem.configs[c].cores for c in config]
     return Intervals(
-        source, target, begin, np.array(loads), np.array(drams),
-        np.array(config, np.int32), np.array(cores, np.int32), np.array(exclusive, np.uint8),
-    )  # fmt: skip
+        source,
+        target,
+        begin,
+        np.array(loads),
+        np.array(drams),
+        np.array(config, np.int32),
+        np.array(cores, np.int32),
+        np.array(exclusive, np.uint8),
+    )
 
 
 class _Stages:
@@ -66,9 +72,8 @@ class _Stages:
         self.problem, self.member, self.source, self.target = problem, member.astype(float), source, target
         entering_bytes, entering = self._entering()
         leaving_bytes, leaving = self._leaving()
-        self.transfer_s = (entering + leaving) * problem.handoff_s + (
-            entering_bytes + leaving_bytes
-        ) / problem.link_bytes_per_s
+        self.handoff_s = (entering + leaving) * problem.handoff_s
+        self.crossing_bytes = entering_bytes + leaving_bytes
         self.weights = self._weights()
         self.private = self._footprint() + problem.ring_slots * entering_bytes
         self.held = PACKAGE if problem.caches.holds_model(problem.weight_bytes) else DRAM
@@ -82,7 +87,7 @@ class _Stages:
         else:
             near = caches_fit(problem, self.weights, self.private, config.cores, alone)
         sums = [self._between(problem.seconds[:, c, residency]) for residency in (GROUP, self.held)]
-        load = np.where(near, sums[0], sums[1]) + self.transfer_s
+        load = np.where(near, sums[0], sums[1]) + self.handoff_s + self.crossing_bytes / problem.link_bytes_per_s[c]
         dram = np.where(near | (self.held != DRAM), 0.0, self.weights) + self._between(problem.dram_bytes[:, c])
         if alone:
             already = caches_fit(problem, self.weights, self.private, config.cores, False)

@@ -39,8 +39,8 @@ class WeightArc:
 class Problem:
     """One instance. Axes of `seconds`: op (in an order in which they can run), configuration, residency.
 
-    `cache_shares[c]` is how many group caches one replica of configuration c may add up. `cores` may be less than
-    groups · cores_per_group where a limit says so.
+    `cache_shares[c]` is how many group caches one replica of configuration c may add up. `link_bytes_per_s[c]` is what
+    it hands over at to the nearest other replica that there can be. `cores` may be less than groups · cores_per_group.
     """
 
     configs: tuple[Config, ...]
@@ -56,7 +56,7 @@ class Problem:
     caches: Caches
     dram_bytes_per_s: float
     handoff_s: float
-    link_bytes_per_s: float
+    link_bytes_per_s: tuple[float, ...]
     ring_slots: int = RING_SLOTS
     together: tuple[tuple[int, ...], ...] = ()
 
@@ -133,19 +133,27 @@ def problem_of(graph: Graph, machine: Machine, table: CostTable, *, cores: int |
     for v, op in enumerate(graph.ops):
         for use in op.weights:
             users.setdefault((use.name, use.touched_bytes), []).append(v)
-    link = machine.links.get(nearest(machine))
     counts = machine.counts
     size = machine.cores_per_group
+    links = [machine.links.get(nearest(machine, outside_group=config.cores >= size)) for config in table.configs]
     return Problem(
-        configs=table.configs, cache_shares=(1,) * len(table.configs), seconds=table.seconds,
-        dram_bytes=table.dram_bytes, footprint=np.array([op.footprint_bytes for op in graph.ops], dtype=float),
-        tensors=tuple(TensorArc(position[t.producer], tuple(position[r] for r in t.readers), t.bytes) for t in graph.tensors),
+        configs=table.configs,
+        cache_shares=(1,) * len(table.configs),
+        seconds=table.seconds,
+        dram_bytes=table.dram_bytes,
+        footprint=np.array([op.footprint_bytes for op in graph.ops], dtype=float),
+        tensors=tuple(
+            TensorArc(position[t.producer], tuple(position[r] for r in t.readers), t.bytes) for t in graph.tensors
+        ),
         weights=tuple(WeightArc(tuple(ops), touched) for (_, touched), ops in users.items()),
-        groups=counts["groups"], cores_per_group=size, cores=min(cores or counts["groups"] * size, counts["groups"] * size),
-        caches=table.caches, dram_bytes_per_s=machine.memory.package_bandwidth_bytes_per_s.value * counts["packages"],
+        groups=counts["groups"],
+        cores_per_group=size,
+        cores=min(cores or counts["groups"] * size, counts["groups"] * size),
+        caches=table.caches,
+        dram_bytes_per_s=machine.memory.package_bandwidth_bytes_per_s.value * counts["packages"],
         handoff_s=machine.overheads.handoff_s.value,
-        link_bytes_per_s=link.bandwidth_bytes_per_s.value if link else float("inf"),
-    )  # fmt: skip
+        link_bytes_per_s=tuple(link.bandwidth_bytes_per_s.value if link else float("inf") for link in links),
+    )
 
 
 def merged(values: Array, members: Sequence[Sequence[int]]) -> Array:

@@ -95,9 +95,9 @@ def load_problem(path: Path) -> Problem:
         for name, size in op.weights:
             users.setdefault((name, size), []).append(v)
     for i, tensor in enumerate(given.tensors):
-        for name in (tensor.producer, *tensor.readers):
-            if name not in position:
-                raise BadInput(str(path), f"unknown op {name!r}", place=f"/tensors/{i}")
+        for end in (tensor.producer, *tensor.readers):
+            if end not in position:
+                raise BadInput(str(path), f"unknown op {end!r}", place=f"/tensors/{i}")
     machine = given.machine
     chip = machine.chip_cache
     return Problem(
@@ -106,11 +106,20 @@ def load_problem(path: Path) -> Problem:
         seconds=np.array([op.seconds for op in given.ops])[:, :, columns],
         dram_bytes=np.zeros((len(given.ops), len(given.configs))),
         footprint=np.array([op.footprint for op in given.ops]),
-        tensors=tuple(TensorArc(position[t.producer], tuple(position[r] for r in t.readers), t.bytes) for t in given.tensors),
+        tensors=tuple(
+            TensorArc(position[t.producer], tuple(position[r] for r in t.readers), t.bytes) for t in given.tensors
+        ),
         weights=tuple(WeightArc(tuple(ops), size) for (_, size), ops in users.items()),
-        groups=machine.groups, cores_per_group=machine.cores_per_group, cores=machine.groups * machine.cores_per_group,
-        caches=Caches(machine.group_cache.bytes * machine.group_cache.fill, chip.bytes * chip.fill if chip else 0.0,
-                      ("group", "chip", "dram")),
-        dram_bytes_per_s=machine.dram_bytes_per_s, handoff_s=machine.handoff_s,
-        link_bytes_per_s=machine.link_bytes_per_s, ring_slots=machine.ring_slots,
-    )  # fmt: skip
+        groups=machine.groups,
+        cores_per_group=machine.cores_per_group,
+        cores=machine.groups * machine.cores_per_group,
+        caches=Caches(
+            machine.group_cache.bytes * machine.group_cache.fill,
+            chip.bytes * chip.fill if chip else 0.0,
+            ("group", "chip", "dram"),
+        ),
+        dram_bytes_per_s=machine.dram_bytes_per_s,
+        handoff_s=machine.handoff_s,
+        link_bytes_per_s=(machine.link_bytes_per_s,) * len(given.configs),
+        ring_slots=machine.ring_slots,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -33,7 +34,7 @@ def reduce(problem: Problem) -> Reduction:
     graph.add_nodes_from(range(problem.ops))
     graph.add_edges_from((t.producer, reader) for t in problem.tensors for reader in t.readers)
     for ops in (*problem.together, *_idle_sources(problem, graph)):
-        for a, b in zip(ops, ops[1:], strict=False):
+        for a, b in itertools.pairwise(ops):
             graph.add_edges_from(((a, b), (b, a)))
     condensed = nx.condensation(graph)
     order = nx.lexicographical_topological_sort(condensed, key=lambda c: min(condensed.nodes[c]["members"]))
@@ -71,7 +72,11 @@ def _merge(problem: Problem, members: tuple[tuple[int, ...], ...]) -> Problem:
             tensors.append(TensorArc(producer, readers, tensor.bytes))
     weights = [WeightArc(tuple(sorted({home[v] for v in w.users})), w.bytes) for w in problem.weights]
     return replace(
-        problem, seconds=merged(problem.seconds, members), dram_bytes=merged(problem.dram_bytes, members),
+        problem,
+        seconds=merged(problem.seconds, members),
+        dram_bytes=merged(problem.dram_bytes, members),
         footprint=np.array([problem.footprint[list(ops)].max() for ops in members]),
-        tensors=tuple(tensors), weights=tuple(weights), together=(),
-    )  # fmt: skip
+        tensors=tuple(tensors),
+        weights=tuple(weights),
+        together=(),
+    )

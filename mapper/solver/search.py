@@ -1,4 +1,4 @@
-"""The search: the least period that a cover by ideals can meet, and of nearly best covers the one with fewest stages."""
+"""The search: the least period that a cover by ideals can meet; of nearly best covers, the one with fewest stages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ from mapper.units import format_seconds
 Progress = Callable[[str], None]
 TOLERANCE = 1e-4
 """A plan whose best period is proved to this relative precision is called optimal."""
+PRECISION = TOLERANCE / 4
+"""Of the search, so that the distances of the placement, which come on top, seldom spend the rest."""
 _SLACK = 1 + 1e-9
+_OPTIONS = {
+    "stages": "--stages",
+    "max_stages": "--max-stages",
+    "max_replicas": "--replicas",
+    "max_cores": "--max-cores",
+    "configurations": "--configurations",
+}
 
 
 def silent(message: str) -> None:
@@ -47,11 +56,10 @@ class Search:
         self.costs: Intervals = intervals(self.reduction.problem, self.ideals)
         self.passes = 0
         kind = "all" if self.ideals.complete else "some of the"
-        progress(
-            f"{self.reduction.problem.ops} ops, {kind} {len(self.ideals.member)} ideals, {len(self.costs.source)} stages"
-        )
+        sizes = (self.reduction.problem.ops, len(self.ideals.member), len(self.costs.source))
+        progress(f"{sizes[0]} ops, {kind} {sizes[1]} ideals, {sizes[2]} stages to choose from")
 
-    def throughput(self, limits: Limits, near_optimal: float = 0.0, tolerance: float = TOLERANCE) -> Solution:
+    def throughput(self, limits: Limits, near_optimal: float = 0.0, tolerance: float = PRECISION) -> Solution:
         """The least period under `limits`; of plans within `near_optimal` of it the one with fewest stages.
 
         Raises: Infeasible, with the smallest change of each limit that would help.
@@ -82,7 +90,7 @@ class _Request:
         self.refuted = 0.0
 
     def least_period(self, tolerance: float) -> tuple[Found, float]:
-        """The best cover and a proved bound: a probe just below the best single stage, which is often it, then halves."""
+        """The best cover and a proved bound. The first probe is just below the best single stage: that is often it."""
         best = self.feasible(math.inf)
         if best is None:
             raise Infeasible("no plan keeps the limits", self.levers())
@@ -96,7 +104,9 @@ class _Request:
                 low = max(low, at)
             elif found.period_s < best.period_s:
                 best = found
-            at = min(max(math.sqrt(low * best.period_s), low * (1 + tolerance / 4)), best.period_s * (1 - tolerance / 2))
+            at = min(
+                max(math.sqrt(low * best.period_s), low * (1 + tolerance / 4)), best.period_s * (1 - tolerance / 2)
+            )
             self.search.progress(f"period {format_seconds(best.period_s)}, bound {format_seconds(self.refuted)}")
         return best, min(self.refuted, best.period_s)
 
@@ -126,10 +136,15 @@ class _Request:
     def _pass(self, period_s: float, value: str, layers: int | None, limit: float) -> Covers:
         self.search.passes += 1
         return cover(
-            self.costs, period_s, "load_s" if value == "load_s" else "dram_bytes", cores=self.cores,
-            cores_per_group=self.problem.cores_per_group, stages=layers,
-            max_replicas=self.limits.max_replicas, limit=limit * _SLACK,
-        )  # fmt: skip
+            self.costs,
+            period_s,
+            "load_s" if value == "load_s" else "dram_bytes",
+            cores=self.cores,
+            cores_per_group=self.problem.cores_per_group,
+            stages=layers,
+            max_replicas=self.limits.max_replicas,
+            limit=limit * _SLACK,
+        )
 
     def _pick(self, covers: Covers, exact: int | None, layers: int | None, least: bool) -> tuple[Cell, ...] | None:
         """The first number of stages that works, then the fewest cores (or the least value)."""
@@ -211,11 +226,16 @@ class _Request:
         stages = []
         for cell, replicas in zip(found.cells, found.replicas, strict=True):
             ops = member[self.costs.target[cell.pair]] & ~member[self.costs.source[cell.pair]]
-            stages.append(StageChoice(
-                restore(int(v) for v in ops.nonzero()[0]), int(self.costs.config[cell.option]), replicas,
-                bool(self.costs.exclusive[cell.option]), float(self.costs.load_s[cell.option, cell.pair]),
-                float(self.costs.dram_bytes[cell.option, cell.pair]),
-            ))  # fmt: skip
+            stages.append(
+                StageChoice(
+                    restore(int(v) for v in ops.nonzero()[0]),
+                    int(self.costs.config[cell.option]),
+                    replicas,
+                    bool(self.costs.exclusive[cell.option]),
+                    float(self.costs.load_s[cell.option, cell.pair]),
+                    float(self.costs.dram_bytes[cell.option, cell.pair]),
+                )
+            )
         whole = self.search.ideals.complete
         proved = bound_s if whole else min(bound_s, bounds.area(self.problem, self.limits))
         return Solution(tuple(stages), found.period_s, best_period_s, proved, whole, self.search.passes)
@@ -229,8 +249,7 @@ class _Request:
                 out.append(f"--max-latency {least * 1.0001 * 1e3:.6g}ms (the least latency is {format_seconds(least)})")
             except Infeasible:
                 pass
-        for name, option in (("stages", "--stages"), ("max_replicas", "--replicas"), ("configurations", "--configurations"),
-                             ("max_cores", "--max-cores"), ("max_stages", "--max-stages")):  # fmt: skip
+        for name, option in _OPTIONS.items():
             if getattr(self.limits, name) is not None:
                 relaxed = _Request(self.search, replace(self.limits, **{name: None}))
                 found = relaxed.feasible(math.inf)
@@ -254,6 +273,10 @@ def _restricted(costs: Intervals, problem: Problem, limits: Limits) -> Intervals
     allowed = {problem.configs.index(config) for config in limits.configurations}
     keep = [o for o, c in enumerate(costs.config) if int(c) in allowed]
     return replace(
-        costs, load_s=costs.load_s[keep], dram_bytes=costs.dram_bytes[keep], config=costs.config[keep],
-        cores=costs.cores[keep], exclusive=costs.exclusive[keep],
-    )  # fmt: skip
+        costs,
+        load_s=costs.load_s[keep],
+        dram_bytes=costs.dram_bytes[keep],
+        config=costs.config[keep],
+        cores=costs.cores[keep],
+        exclusive=costs.exclusive[keep],
+    )

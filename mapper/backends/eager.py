@@ -1,0 +1,26 @@
+"""The eager back end: torch's own kernels, op by op, bit-equal to the unsplit model at the same number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from mapper.program.model import Program
+from mapper.program.rebuild import rebuild
+from mapper.program.weights import laid_out
+
+Compute = Callable[..., tuple[torch.Tensor, ...]]
+"""Takes a program's inputs in order, gives its outputs in order. Called in inference mode."""
+
+
+def prepare(program: Program, weights: Mapping[str, torch.Tensor], threads: int) -> Compute:
+    """What computes `program` with `threads` threads in this process. `weights` may hold more than it reads.
+
+    Raises: BadInput when a weight is missing or of another type, or this torch lacks an op.
+    """
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    module = rebuild(program, laid_out(program, weights))
+    compute: Compute = module.forward  # not module(...): hooks and tracing are looked for there at every call
+    return compute

@@ -1,0 +1,28 @@
+"""`mapper bundle`: a plan with its program, weights and a sample, for another machine to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def bundle_command(
+    plan: Annotated[Path, typer.Argument(help="A plan file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write, such as vit.bundle.")],
+    seed: Annotated[int, typer.Option(help="Of the random sample item.")] = 0,
+) -> None:
+    """Write a plan with all that another machine needs to run it. The model is built again from the plan."""
+    from mapper.execution.bundle import write_bundle
+    from mapper.execution.run import sampled
+    from mapper.execution.source import realised_source
+    from mapper.plans.file import load_plan
+    from mapper.units import format_bytes
+
+    loaded = load_plan(plan)
+    source = realised_source(loaded)
+    write_bundle(output, source.program, source.weights, loaded, sampled(loaded, source, seed))
+    size = sum(file.stat().st_size for file in output.iterdir())
+    typer.echo(f"{output}: {loaded.model.name}, {len(loaded.stages)} stage(s), {format_bytes(size)}")
+    typer.echo(f"Next: copy it, and there: mapper run {output.name}", err=True)

@@ -1,0 +1,35 @@
+"""`mapper doctor`: what this machine and installation can and cannot do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def doctor_command(
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")] = False,
+) -> None:
+    """Say what this machine and installation can and cannot do, and what follows from it."""
+    import dataclasses
+
+    from mapper.host.facts import facts
+
+    found = facts()
+    if json:
+        from mapper import jsonio
+
+        typer.echo(jsonio.dumps({"facts": [dataclasses.asdict(fact) for fact in found]}), nl=False)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    amiss = sum(fact.state != "ok" for fact in found)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for fact in found:
+        style = {"ok": "green", "warn": "yellow", "bad": "red"}[fact.state]
+        table.add_row(Text(fact.state, style=style), Text(fact.name), Text(fact.value), Text(fact.consequence))
+    console = Console()
+    console.print(f"{amiss} of {len(found)} facts limit what can be done here." if amiss else "Nothing is amiss.")
+    console.print(table)

@@ -1,0 +1,154 @@
+"""The shared memory of a run, and the POSIX semaphores in it.
+
+One anonymous file holds everything that the processes of a run share. It has no name, so nothing is left behind
+whatever dies. Semaphores order the memory around them on every processor: what was written before a post is seen
+after the wait, which plain stores of Python do not promise on Arm and RISC-V.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import tempfile
+import time
+
+from mapper.errors import SystemRefused
+
+LINE_BYTES = 64
+PAGE_BYTES = mmap.PAGESIZE
+
+_blocking = ctypes.CDLL(None, use_errno=True)
+_instant = ctypes.PyDLL(None, use_errno=True)  # keeps the GIL: for calls that never block
+
+
+class _TimeSpec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class Memory:
+    """`size` bytes that several processes map. The first line (64 bytes) is the run's state."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.fd = fd
+        self.size = size
+        self.map = mmap.mmap(fd, size)
+        self.words = memoryview(self.map).cast("q")
+        self._base = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
+
+    @classmethod
+    def create(cls, size: int) -> Memory:
+        """New memory of at least `size` bytes, all zero.
+
+        Raises: SystemRefused when the system gives neither anonymous memory nor a temporary file of that size.
+        """
+        size += -size % PAGE_BYTES
+        fd = anonymous_file("mapper", size)
+        try:
+            return cls(fd, size)
+        except OSError as error:
+            os.close(fd)
+            raise SystemRefused(f"{size} bytes of shared memory cannot be mapped: {error.strerror}") from error
+
+    def semaphore(self, offset: int) -> Semaphore:
+        """The semaphore at byte `offset`, a multiple of 64."""
+        return Semaphore(self._base + offset)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run is over; looked at after every wait."""
+        return self.words[0] != 0
+
+    def stop(self) -> None:
+        """Says that the run is over. Whoever waits has to be woken by a post."""
+        self.words[0] = 1
+
+
+class Semaphore:
+    """A POSIX semaphore that processes share."""
+
+    __slots__ = ("_address",)
+
+    def __init__(self, address: int) -> None:
+        self._address = ctypes.c_void_p(address)
+
+    def initialise(self, value: int) -> None:
+        """Sets it up with `value`; once, before anybody uses it."""
+        _check(_instant.sem_init(self._address, 1, value))
+
+    def post(self) -> None:
+        """Adds one, and wakes who waits."""
+        _check(_instant.sem_post(self._address))
+
+    def try_wait(self) -> bool:
+        """Takes one if there is one; never blocks."""
+        return bool(_instant.sem_trywait(self._address) == 0)
+
+    def wait(self) -> None:
+        """Takes one; blocks until there is one."""
+        while _instant.sem_trywait(self._address) and _blocking.sem_wait(self._address):
+            if (number := ctypes.get_errno()) != errno.EINTR:
+                raise OSError(number, os.strerror(number))
+
+    def wait_for(self, seconds: float) -> bool:
+        """Takes one if there is one within about `seconds`, else False; a signal may end the wait early."""
+        if self.try_wait():
+            return True
+        if _timed_wait(self._address, seconds) == 0:
+            return True
+        if (number := ctypes.get_errno()) not in (errno.ETIMEDOUT, errno.EINTR):
+            raise OSError(number, os.strerror(number))
+        return False
+
+
+def _timed_wait(address: ctypes.c_void_p, seconds: float) -> int:
+    """`sem_wait` with a limit, on the monotonic clock where libc has that (glibc 2.30)."""
+    monotonic = hasattr(_blocking, "sem_clockwait")
+    clock = time.CLOCK_MONOTONIC if monotonic else time.CLOCK_REALTIME
+    whole, rest = divmod(time.clock_gettime_ns(clock) + int(seconds * 1e9), 10**9)
+    until = ctypes.byref(_TimeSpec(whole, rest))
+    if monotonic:
+        return int(_blocking.sem_clockwait(address, clock, until))
+    return int(_blocking.sem_timedwait(address, until))
+
+
+def _check(result: int) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def anonymous_file(name: str, size: int = 0) -> int:
+    """A descriptor of a new file in memory without a name in any folder; `name` shows in /proc only.
+
+    Where the kernel lacks such files, an unlinked temporary file takes the place. Raises: SystemRefused.
+    """
+    reasons = []
+    try:
+        fd = os.memfd_create(name, os.MFD_CLOEXEC)
+        return _sized(fd, size, reserve=False)
+    except OSError as error:
+        reasons.append(f"memfd_create: {error.strerror}")
+    for folder in ("/dev/shm", tempfile.gettempdir()):
+        try:
+            fd, path = tempfile.mkstemp(prefix="mapper-", dir=folder)
+            os.unlink(path)
+            return _sized(fd, size, reserve=True)
+        except OSError as error:
+            reasons.append(f"{folder}: {error.strerror}")
+    raise SystemRefused(f"no shared memory of {size} bytes ({'; '.join(reasons)})",
+                        todo="Free memory, allow memfd_create, or enlarge /dev/shm.")  # fmt: skip
+
+
+def _sized(fd: int, size: int, *, reserve: bool) -> int:
+    """`fd` with `size` bytes. A file on a mount of limited size reserves them: a full mount is an error now, not a
+    SIGBUS later; memory without a mount stays untouched, so that whoever uses a page first has it on its node."""
+    try:
+        os.ftruncate(fd, size)
+        if reserve and size:
+            os.posix_fallocate(fd, 0, size)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd

@@ -1,0 +1,156 @@
+"""What the outputs of a run have to be: computed by the unsplit model, never by the split one."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mapper.backends import eager
+from mapper.errors import PromiseBroken
+from mapper.execution.source import Source
+from mapper.plans.model import Plan
+from mapper.program.rebuild import interpret
+
+Outputs = tuple[torch.Tensor, ...]
+_TOLERANCE = {
+    torch.float64: 1e-8,
+    torch.float32: 1e-4,
+    torch.complex64: 1e-4,
+    torch.float16: 1e-2,
+    torch.bfloat16: 3e-2,
+}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The outputs of each item, bit by bit, and in words where they are from."""
+
+    outputs: tuple[Outputs, ...]
+    origin: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far outputs are from what they should be. `largest` is absolute, infinite where only one side is a number;
+    `relative` is against the largest magnitude of the tensor that should be there, at least 1."""
+
+    identical: bool
+    largest: float
+    relative: float
+
+
+def reference_of(
+    plan: Plan, source: Source, items: Sequence[Sequence[torch.Tensor]], tolerance: float | None = None
+) -> Reference:
+    """The outputs of the unsplit model of `plan` for `items`, at the plan's number of threads.
+
+    Where stages have different numbers of threads, sums are split differently in each: then the whole program is
+    computed op by op with each stage's number, and only checked to be within `tolerance` of the module.
+
+    Raises: PromiseBroken when program and module, or program and a bundle's sample, are further apart than that.
+    """
+    teams = sorted({replica.configuration.threads for stage in plan.stages for replica in stage.replicas})
+    with torch.inference_mode(), _threads(max(teams)):
+        if source.module is not None and len(teams) == 1:
+            return Reference(tuple(_called(source, item) for item in items), "the original model")
+        compute = _whole(plan, source, teams)
+        outputs = tuple(compute(*item) for item in items)
+        origin = "the unsplit program" + (", with each stage's threads" if len(teams) > 1 else "")
+        if source.module is not None:
+            _within(outputs[0], _called(source, items[0]), tolerance, "the original model")
+        if source.bundle is not None:
+            sample = source.bundle.sample
+            given = [sample.inputs[given.name] for given in source.program.inputs]
+            _within(compute(*given), sample.outputs, tolerance, "the sample in the bundle")
+    return Reference(outputs, origin)
+
+
+def _whole(plan: Plan, source: Source, teams: Sequence[int]) -> Callable[..., Outputs]:
+    """What computes the whole program as the stages do, in one process."""
+    if len(teams) == 1:
+        return eager.prepare(source.program, source.weights, teams[0])
+    threads = [stage.replicas[0].configuration.threads for stage in plan.stages]
+
+    def threads_of(op: str) -> int | None:
+        stage = plan.stage_of.get(op)
+        return None if stage is None else threads[stage]
+
+    return lambda *item: interpret(source.program, source.weights, item, threads_of)
+
+
+def _called(source: Source, item: Sequence[torch.Tensor]) -> Outputs:
+    """What the module itself returns for `item`, in the order of the program's outputs."""
+    assert source.module is not None, "asked only where there is a module"
+    with _as_exported(source.module):
+        leaves = torch.utils._pytree.tree_leaves(source.call(item))
+    return tuple(leaf.clone() for leaf in leaves if isinstance(leaf, torch.Tensor))
+
+
+@contextlib.contextmanager
+def _as_exported(module: torch.nn.Module) -> Iterator[None]:
+    """Lets `module` compute with the operators that its export has: products of three-dimensional tensors take
+    another path for weights that require gradients, and nn.TransformerEncoder has a fused one that export leaves out.
+    """
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    fused = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _within(found: Outputs, expected: Outputs, tolerance: float | None, what: str) -> None:
+    for difference, tensor in zip(map(difference_of, found, expected), expected, strict=True):
+        allowed = tolerance_of(tensor, tolerance)
+        if difference.relative > allowed:
+            raise PromiseBroken(
+                f"the unsplit program differs from {what} by {difference.largest:g} "
+                f"({difference.relative:.1e} relative, {allowed:g} is allowed)",
+                todo="Another processor or torch version sums in another order; --tolerance says how much may differ.",
+            )
+
+
+def tolerance_of(tensor: torch.Tensor, asked: float | None) -> float:
+    """The relative difference allowed for `tensor`: what was `asked`, else what its dtype suggests."""
+    return _TOLERANCE.get(tensor.dtype, 0.0) if asked is None else asked
+
+
+def difference_of(found: torch.Tensor, expected: torch.Tensor) -> Difference:
+    """Compares two tensors, bit by bit and by magnitude. NaN equals NaN."""
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return Difference(False, math.inf, math.inf)
+    if _bits_equal(found, expected):
+        return Difference(True, 0.0, 0.0)
+    wide = torch.complex128 if expected.is_complex() else torch.float64
+    a, b = found.to(wide), expected.to(wide)
+    same = (a == b) | (a.isnan() & b.isnan())
+    gap = torch.where(same, 0.0, (a - b).abs())
+    largest = float(gap.nan_to_num(nan=math.inf, posinf=math.inf).max())
+    scale = float(torch.where(b.isfinite(), b.abs(), 0.0).max())
+    return Difference(False, largest, largest / max(1.0, scale))
+
+
+def _bits_equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.numel() == 0:
+        return True
+    left, right = (t.contiguous().reshape(-1).view(torch.uint8) for t in (a, b))
+    return torch.equal(left, right)

@@ -1,0 +1,95 @@
+"""A worker process: one replica of one stage. Started by `runner` as `python -m mapper.execution.worker`.
+
+This module binds the process to its PUs before anything imports torch, whose threads inherit the binding. Its one
+argument is a `Post` as JSON; the descriptors that it names are inherited.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import traceback
+
+from mapper.errors import MapperError
+from mapper.host.affinity import pin
+from mapper.jsonio import Record
+
+MAX_REPORT_CHARACTERS = 20_000
+
+
+class Post(Record):
+    """Where a worker stands: whose child it is, its PUs, and the inherited descriptors.
+
+    `job` is a file with what it computes, `weights` a safetensors file, `memory` what the run shares, `control` is
+    held open by the parent as long as it lives, and `status` takes what the worker reports.
+    """
+
+    parent: int
+    pus: tuple[int, ...]
+    job: int
+    memory: int
+    weights: int
+    control: int
+    status: int
+
+
+def main() -> None:
+    """Runs the worker until the run is over or its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and decides
+    post = Post.model_validate_json(sys.argv[1])
+    try:
+        pin(post.pus)
+        threading.Thread(target=_follow, args=(post.parent, post.control), daemon=True).start()
+        from mapper.execution.replica import run
+
+        run(post, lambda event: report(post.status, event))
+    except BaseException as error:
+        report(post.status, failure(error))
+        _leave(1)
+    _leave(0)
+
+
+def report(status: int, event: dict[str, object]) -> None:
+    """Sends `event` to the parent, as a line of JSON."""
+    os.write(status, json.dumps(event).encode() + b"\n")
+
+
+def failure(error: BaseException) -> dict[str, object]:
+    """What the parent has to know of `error`."""
+    trace = "".join(traceback.format_exception(error))
+    known = (
+        {"kind": type(error).__name__, "what": error.what, "todo": error.todo} if isinstance(error, MapperError) else {}
+    )
+    last = traceback.format_exception_only(error)[-1].strip()
+    return {"event": "failed", "error": last[-2000:], "traceback": trace[-MAX_REPORT_CHARACTERS:], **known}
+
+
+def _follow(parent: int, control: int) -> None:
+    """Ends this process as soon as `parent` is gone: the kernel closes its end of `control`.
+
+    A child that the parent forked may hold that end open, so the parent itself is watched too, where the kernel can.
+    """
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    try:
+        poll.register(os.pidfd_open(parent), select.POLLIN)
+    except OSError:
+        if os.getppid() != parent:
+            os._exit(0)
+    poll.poll()
+    os._exit(0)
+
+
+def _leave(code: int) -> None:
+    """Ends the process at once: what is shared is the parent's, and unloading torch takes long."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""What this machine and installation can and cannot do, one fact at a time, for `mapper doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from mapper.errors import MapperError
+from mapper.host.affinity import allowed_pus
+from mapper.machine import sysfs
+from mapper.machine.model import format_pus
+from mapper.units import format_bytes
+
+State = Literal["ok", "warn", "bad"]
+
+LEAST_SHARED_BYTES = 256 * 2**20
+LEAST_MEMORY_BYTES = 2 * 10**9
+
+PACKAGES = {
+    "torch": ("bad", "models cannot be traced or run"),
+    "transformers": ("warn", "the library models (vit, bert, gpt2, resnet50, ...) are not available"),
+    "safetensors": ("warn", "bundles cannot be written; reading them works"),
+    "ortools": ("warn", "nothing can be planned here; plans made elsewhere can be run"),
+}
+"""Packages that features need: how bad it is that one is missing, and what that means."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact: its `name`, its `value` in words, whether that is good, and what follows if it is not."""
+
+    name: str
+    value: str
+    state: State = "ok"
+    consequence: str = ""
+
+
+def facts(root: Path = Path("/")) -> list[Fact]:
+    """All facts about this process on this machine. Files are read under `root`; calls are really made."""
+    found = [_pus(root), *_quota(root), _shared_memory(root), _memfd(), _affinity(), *_numa_balancing(root)]
+    return [*found, *_governor(root), *_load(root), _memory(root), _python(), *map(_package, PACKAGES)]
+
+
+def _pus(root: Path) -> Fact:
+    allowed = allowed_pus()
+    try:
+        online = sorted(sysfs.online_pus(root))
+    except MapperError:
+        return Fact("PUs", format_pus(allowed), "warn", "the kernel shows no CPUs: the machine cannot be discovered")
+    if set(online) <= set(allowed):
+        return Fact("PUs", f"{format_pus(allowed)}, all that are online")
+    value = f"{format_pus(allowed)} of {format_pus(online)}"
+    return Fact("PUs", value, "warn", "plans are made for the allowed ones only (taskset, cpuset or container)")
+
+
+def _quota(root: Path) -> Iterator[Fact]:
+    """The smallest CPU quota of the cgroups that hold this process, in PUs."""
+    quotas = []
+    for folder in _cgroups(root, "cpu"):
+        v2 = (sysfs.text(folder / "cpu.max") or "").split()
+        v1 = [sysfs.text(folder / name) or "" for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
+        for quota, period in (pair for pair in (v2, v1) if len(pair) == 2):
+            if quota.isdigit() and period.isdigit() and int(period) > 0:
+                quotas.append(int(quota) / int(period))
+    if not quotas:
+        yield Fact("CPU quota", "none")
+        return
+    short = min(quotas) < len(allowed_pus())
+    what = "workers on more PUs than that are stopped for part of every 0.1 s: limit the plan with --max-cores"
+    yield Fact("CPU quota", f"{min(quotas):.3g} PUs", "warn" if short else "ok", what if short else "")
+
+
+def _cgroups(root: Path, controller: str) -> Iterator[Path]:
+    """The folders of the cgroups that hold this process, innermost first, for version 1 and 2."""
+    for line in (sysfs.text(root / "proc/self/cgroup") or "").splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" or controller in controllers.split(","):
+            base = root / "sys/fs/cgroup" / (controllers if number != "0" else "")
+            inner = base / path.lstrip("/")
+            for folder in (inner, *inner.parents):
+                if not folder.is_relative_to(base):
+                    break
+                yield folder
+
+
+def _shared_memory(root: Path) -> Fact:
+    folder = root / "dev/shm"
+    try:
+        stat = os.statvfs(folder)
+    except OSError as error:
+        return Fact("/dev/shm", f"not there ({error.strerror})", "bad", "workers cannot share tensors")
+    free = stat.f_bavail * stat.f_frsize
+    value = f"{format_bytes(free)} free"
+    if not os.access(folder, os.W_OK):
+        return Fact("/dev/shm", f"{value}, read-only", "bad", "workers cannot share tensors")
+    if free < LEAST_SHARED_BYTES:
+        return Fact("/dev/shm", value, "warn", "large models do not fit: give the container more (--shm-size=1g)")
+    return Fact("/dev/shm", value)
+
+
+def _memfd() -> Fact:
+    try:
+        os.close(os.memfd_create("mapper-doctor"))
+    except (OSError, AttributeError) as error:
+        return Fact("memfd_create", f"refused ({error})", "warn", "shared memory needs /dev/shm instead")
+    return Fact("memfd_create", "works")
+
+
+def _affinity() -> Fact:
+    """Tries it in a thread of its own, so that the caller's mask stays what it is."""
+    found: list[str] = []
+
+    def attempt() -> None:
+        try:
+            one = max(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {one})
+            if os.sched_getaffinity(0) != {one}:
+                found.append("ignored")
+        except OSError as error:
+            found.append(f"refused ({error.strerror})")
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    if found:
+        return Fact("affinity", found[0], "bad", "workers cannot be bound to cores: plans cannot be run as planned")
+    return Fact("affinity", "can be set")
+
+
+def _numa_balancing(root: Path) -> Iterator[Fact]:
+    value = sysfs.text(root / "proc/sys/kernel/numa_balancing")
+    nodes = len(list((root / "sys/devices/system/node").glob("node[0-9]*")))
+    if value is None or value == "0" or nodes < 2:
+        yield Fact("NUMA balancing", "off" if value == "0" else "does not matter here")
+        return
+    what = "pages may move while workers run: sysctl kernel.numa_balancing=0"
+    yield Fact("NUMA balancing", "on", "warn", what)
+
+
+def _governor(root: Path) -> Iterator[Fact]:
+    paths = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
+    governors = sorted({governor for path in paths if (governor := sysfs.text(path))})
+    if governors:
+        slow = governors != ["performance"]
+        what = "the clock follows the load: measured times scatter; cpupower frequency-set -g performance"
+        yield Fact("governor", ", ".join(governors), "warn" if slow else "ok", what if slow else "")
+
+
+def _load(root: Path) -> Iterator[Fact]:
+    value = (sysfs.text(root / "proc/loadavg") or "").split()
+    if len(value) >= 3:
+        busy = float(value[0]) > 0.1 * len(allowed_pus())
+        what = "others compute here: measurements say so, and are better repeated on an idle machine"
+        yield Fact("load average", " ".join(value[:3]), "warn" if busy else "ok", what if busy else "")
+
+
+def _memory(root: Path) -> Fact:
+    lines = (sysfs.text(root / "proc/meminfo") or "").splitlines()
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    limits = [sysfs.number(folder / "memory.max") for folder in _cgroups(root, "memory")]
+    limits += [sysfs.number(folder / "memory.limit_in_bytes") for folder in _cgroups(root, "memory")]
+    if free is None:
+        return Fact("memory", "not known", "warn", "how many copies of a model fit cannot be told")
+    limit = min((limit for limit in limits if limit), default=free)
+    value = f"{format_bytes(free)} available" + (f", limited to {format_bytes(limit)}" if limit < free else "")
+    short = min(free, limit) < LEAST_MEMORY_BYTES
+    what = "each worker takes about 0.4 GB before its weights"
+    return Fact("memory", value, "warn" if short else "ok", what if short else "")
+
+
+def _python() -> Fact:
+    return Fact("python", f"{platform.python_version()} on {platform.machine()}")
+
+
+def _package(name: str, version: Callable[[str], str] = metadata.version) -> Fact:
+    missing, consequence = PACKAGES[name]
+    try:
+        return Fact(name, version(name))
+    except metadata.PackageNotFoundError:
+        return Fact(name, "not installed", "bad" if missing == "bad" else "warn", consequence)

@@ -1,0 +1,194 @@
+"""Whether a plan keeps its promises: everything that can be derived again is, and compared.
+
+Uses `evaluate`, which shares nothing with the search.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from mapper.cost.configurations import Config
+from mapper.cost.table import CostTable
+from mapper.graph.model import Graph
+from mapper.machine.model import Machine
+from mapper.plans.evaluate import Placed, evaluate
+from mapper.plans.model import Plan, Stage
+
+RELATIVE = 1e-9
+OPTIMAL_GAP = 1e-4
+ALONE = (
+    "cores exist, are used once and have the shape of their configuration",
+    "limits of the request are kept",
+    "bound, gap and status agree",
+    "predicted values agree with the loads",
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found: broken promises, those that hold, and those that could not be derived again, with why."""
+
+    violations: tuple[str, ...]
+    verified: tuple[str, ...]
+    not_verified: tuple[str, ...]
+
+
+def check(plan: Plan, graph: Graph | None = None, table: CostTable | None = None) -> Report:
+    """Derives every promise of `plan` again: some from the plan alone, the rest from `graph` and `table`.
+
+    `table` must be for the plan's machine and costs.
+    """
+    found = _of_the_plan_alone(plan)
+    verified = list(ALONE)
+    missing = []
+    if graph is None:
+        missing.append("that the stages cover the model: its graph is not at hand (--model)")
+    if graph is not None and graph.sha256 != plan.model.graph_sha256:
+        found.append(f"the graph's hash is {graph.sha256[:12]}…, the plan was made for {plan.model.graph_sha256[:12]}…")
+        graph = None
+    if graph is None or table is None:
+        missing.append("stage loads, residencies, edges: they need graph and costs")
+        missing.append("that the bound is one: planning again is the only proof of it (mapper plan)")
+    else:
+        found += violations(plan, graph, table)
+        verified.append(
+            "stages cover the graph, tensors flow forward only, and every load, byte and edge comes out the same"
+        )
+    return Report(tuple(dict.fromkeys(found)), tuple(verified), tuple(missing))
+
+
+def violations(plan: Plan, graph: Graph, table: CostTable) -> list[str]:
+    """Every promise of `plan` that a fresh evaluation contradicts."""
+    found = _of_the_plan_alone(plan)
+    if graph.sha256 != plan.model.graph_sha256:
+        found.append("the plan was made for another graph")
+    mapping = [_placed(stage) for stage in plan.stages]
+    known = {config.name for config in table.configs}
+    if any(placed.config.name not in known for placed in mapping):
+        return [*found, "a stage has a configuration that the costs do not know"]
+    try:
+        fresh = evaluate(graph, plan.machine, table, mapping)
+    except ValueError as error:
+        return [*found, str(error)]
+    for promised, derived in zip(plan.stages, fresh.stages, strict=True):
+        found += _differences(promised, derived, f"/stages/{promised.id}")
+    if len(plan.edges) != len(fresh.edges):
+        found.append(f"/edges: {len(plan.edges)}, but the mapping has {len(fresh.edges)}")
+    else:
+        for i, (edge, other) in enumerate(zip(plan.edges, fresh.edges, strict=True)):
+            found += _differences(edge, other, f"/edges/{i}")
+    return found + _differences(plan.predicted, fresh.predicted, "/predicted")
+
+
+def _placed(stage: Stage) -> Placed:
+    shape = stage.replicas[0].configuration
+    return Placed(stage.ops, Config(shape.groups, shape.cores_per_group), tuple(r.cores for r in stage.replicas))
+
+
+def _of_the_plan_alone(plan: Plan) -> list[str]:
+    return [*_cores(plan), *_limits(plan), *_solver(plan), *_totals(plan)]
+
+
+def _cores(plan: Plan) -> list[str]:
+    machine, found, taken = plan.machine, [], set[int]()
+    if plan.fingerprint != machine.fingerprint:
+        found.append(f"/fingerprint: {plan.fingerprint}, but the machine's is {machine.fingerprint}")
+    for stage in plan.stages:
+        for i, replica in enumerate(stage.replicas):
+            place = f"/stages/{stage.id}/replicas/{i}"
+            if any(core not in range(len(machine.cores)) for core in replica.cores):
+                found.append(f"{place}: a core that the machine does not have")
+                continue
+            if taken & set(replica.cores) or len(set(replica.cores)) < len(replica.cores):
+                found.append(f"{place}: a core is used twice")
+            taken |= set(replica.cores)
+            if replica.configuration != stage.replicas[0].configuration:
+                found.append(f"{place}: replicas of one stage must have one configuration")
+            if not _has_shape(
+                machine, replica.cores, replica.configuration.groups, replica.configuration.cores_per_group
+            ):
+                found.append(f"{place}: cores {list(replica.cores)} are not {replica.configuration.name}")
+    return found
+
+
+def _has_shape(machine: Machine, cores: tuple[int, ...], groups: int, each: int) -> bool:
+    counts: dict[int, int] = {}
+    for core in cores:
+        counts[machine.cores[core].group] = counts.get(machine.cores[core].group, 0) + 1
+    return len(counts) == groups and set(counts.values()) == {each}
+
+
+def _limits(plan: Plan) -> list[str]:
+    limits, predicted, found = plan.request.limits, plan.predicted, []
+    replicas = max(len(stage.replicas) for stage in plan.stages)
+    slack = 1 + 1e-6
+    for name, value, text in (
+        ("max_latency_s", predicted.latency_s, "latency"),
+        ("max_stages", len(plan.stages), "number of stages"),
+        ("max_replicas", replicas, "number of replicas"),
+        ("max_cores", predicted.cores_used, "number of cores"),
+    ):
+        if name in limits and value > limits[name] * slack:
+            found.append(f"/request/limits/{name}: the {text} is {value:.6g}, more than {limits[name]:.6g}")
+    if limits.get("stages", len(plan.stages)) != len(plan.stages):
+        found.append(f"/request/limits/stages: {len(plan.stages)} stages, not {limits['stages']}")
+    names = str(limits.get("configurations", "")).split(",")
+    if "configurations" in limits and any(s.replicas[0].configuration.name not in names for s in plan.stages):
+        found.append("/request/limits/configurations: a stage has another configuration")
+    return found
+
+
+def _solver(plan: Plan) -> list[str]:
+    solver, found = plan.solver, []
+    if not _near(solver.objective, plan.predicted.period_s):
+        found.append(f"/solver/objective: {solver.objective:.9g}, but the period is {plan.predicted.period_s:.9g}")
+    if solver.bound > solver.best_objective * (1 + RELATIVE) or solver.best_objective > solver.objective * (
+        1 + RELATIVE
+    ):
+        found.append("/solver: bound ≤ best_objective ≤ objective does not hold")
+    if not math.isclose(solver.gap, (solver.best_objective - solver.bound) / solver.best_objective, abs_tol=1e-9):
+        found.append(f"/solver/gap: {solver.gap:.6g} is not (best_objective - bound) / best_objective")
+    if solver.objective > solver.best_objective * (1 + solver.near_optimal) * (1 + OPTIMAL_GAP):
+        found.append("/solver/objective: further from the best than near_optimal allows")
+    if solver.status == "optimal" and solver.gap > OPTIMAL_GAP * (1 + 1e-6):
+        found.append(f"/solver/status: optimal, but the gap is {solver.gap:.3g}")
+    return found
+
+
+def _totals(plan: Plan) -> list[str]:
+    predicted, found = plan.predicted, []
+    latency = sum(stage.load.total_s for stage in plan.stages)
+    if not _near(latency, predicted.latency_s):
+        found.append(f"/predicted/latency_s: {predicted.latency_s:.9g}, but the loads add up to {latency:.9g}")
+    if not _near(1 / predicted.period_s, predicted.throughput_per_s):
+        found.append("/predicted/throughput_per_s: not 1 / period_s")
+    slowest = max(stage.load.total_s / len(stage.replicas) for stage in plan.stages)
+    if predicted.period_s < slowest * (1 - RELATIVE):
+        found.append(f"/predicted/period_s: {predicted.period_s:.9g}, but a stage needs {slowest:.9g}")
+    if predicted.cores_used != len(plan.cores):
+        found.append(f"/predicted/cores_used: {predicted.cores_used}, but the stages use {len(plan.cores)}")
+    return found
+
+
+def _differences(promised: Any, derived: Any, place: str) -> list[str]:
+    """Where two values of plan records differ, numbers to a relative 1e-9."""
+    if isinstance(promised, BaseModel) and isinstance(derived, BaseModel):
+        names = type(derived).model_fields
+        return [x for n in names for x in _differences(getattr(promised, n), getattr(derived, n), f"{place}/{n}")]
+    if isinstance(promised, tuple) and isinstance(derived, tuple) and len(promised) == len(derived):
+        return [
+            x
+            for i, (a, b) in enumerate(zip(promised, derived, strict=True))
+            for x in _differences(a, b, f"{place}/{i}")
+        ]
+    if isinstance(promised, float) and isinstance(derived, float):
+        return [] if _near(promised, derived) else [f"{place}: {promised:.9g}, but it comes out as {derived:.9g}"]
+    return [] if promised == derived else [f"{place}: {promised!r}, but it comes out as {derived!r}"]
+
+
+def _near(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=RELATIVE, abs_tol=1e-15)

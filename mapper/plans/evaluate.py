@@ -1,0 +1,314 @@
+"""What a mapping costs: the composition of problem.md, written plainly. The search does not use this; it is checked
+against it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+
+from mapper.cost.configurations import Config
+from mapper.cost.residency import DRAM, GROUP, PACKAGE
+from mapper.cost.table import CostTable
+from mapper.cost.transfer import RING_SLOTS, transfer_s
+from mapper.graph.model import Graph, Tensor
+from mapper.machine.model import DISTANCES, Distance, Machine
+from mapper.plans.model import FEEDER, Configuration, Edge, Load, Predicted, Replica, Ring, Stage, WeightPlace
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A stage as it is to be evaluated: op names, configuration, and the cores of each replica by logical number."""
+
+    ops: tuple[str, ...]
+    config: Config
+    replicas: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The parts of a plan that follow from its mapping."""
+
+    stages: tuple[Stage, ...]
+    edges: tuple[Edge, ...]
+    predicted: Predicted
+
+
+def evaluate(graph: Graph, machine: Machine, table: CostTable, mapping: Sequence[Placed]) -> Evaluation:
+    """Loads, residencies, rings, period and latency of `mapping`.
+
+    Raises: ValueError when it is no mapping: an op missing or twice, or a tensor that flows backwards.
+    """
+    return _Evaluator(graph, machine, table, tuple(mapping)).evaluation()
+
+
+def meetings(producers: int, readers: int) -> list[tuple[int, int]]:
+    """The pairs (producing replica, reading replica) that ever share an item: item n goes to n mod r on both sides."""
+    return sorted({(n % producers, n % readers) for n in range(math.lcm(producers, readers))})
+
+
+class _Evaluator:
+    def __init__(self, graph: Graph, machine: Machine, table: CostTable, mapping: tuple[Placed, ...]) -> None:
+        self.graph, self.machine, self.table, self.mapping = graph, machine, table, mapping
+        self.home = {name: s for s, stage in enumerate(mapping) for name in stage.ops}
+        if len(self.home) != sum(len(stage.ops) for stage in mapping) or set(self.home) != set(graph.position):
+            raise ValueError("the stages are no partition of the graph's ops")
+        for tensor in graph.tensors:
+            if any(self.home[reader] < self.home[tensor.producer] for reader in tensor.readers):
+                raise ValueError(f"the tensor {tensor.name} flows from a stage to an earlier one")
+        self.touched_by_model = sum(
+            {(w.name, w.touched_bytes): w.touched_bytes for op in graph.ops for w in op.weights}.values()
+        )
+
+    def evaluation(self) -> Evaluation:
+        stages = tuple(self._stage(s) for s in range(len(self.mapping)))
+        predicted = self._predicted(stages)
+        return Evaluation(stages, self._edges(stages, predicted.period_s, predicted.window), predicted)
+
+    # one stage
+
+    def _entering(self, s: int) -> list[Tensor]:
+        return [
+            t for t in self.graph.tensors if self.home[t.producer] < s and any(self.home[r] == s for r in t.readers)
+        ]
+
+    def _leaving(self, s: int) -> list[Tensor]:
+        return [
+            t for t in self.graph.tensors if self.home[t.producer] == s and any(self.home[r] > s for r in t.readers)
+        ]
+
+    def _stage(self, s: int) -> Stage:
+        placed = self.mapping[s]
+        ops = [self.graph.ops[self.graph.position[name]] for name in placed.ops]
+        rows = [self.graph.position[name] for name in placed.ops]
+        column = self.table.index(placed.config.name)
+        entering, leaving = self._entering(s), self._leaving(s)
+        touched = sum({(w.name, w.touched_bytes): w.touched_bytes for op in ops for w in op.weights}.values())
+        private = max(op.footprint_bytes for op in ops) + RING_SLOTS * sum(t.bytes for t in entering)
+        residency = self._residency(s, touched, private)
+        compute = float(sum(self.table.compute_s[v, column, residency] for v in rows))
+        dispatch = float(sum(self.table.dispatch_s[v] for v in rows))
+        fork_join = float(sum(self.table.fork_join_s[v, column] for v in rows))
+        crossing = [self._crossing(s, replica, entering, leaving) for replica in range(len(placed.replicas))]
+        in_s, out_s = max(crossing, key=lambda both: (both[0] + both[1], both))
+        dram = (touched if residency == DRAM else 0) + float(sum(self.table.dram_bytes[v, column] for v in rows))
+        inputs = [b.name for b in self.graph.inputs if any(self.home[op] == s for op in b.ops)]
+        outputs = [b.name for b in self.graph.outputs if self._home_of_output(b.ops) == s]
+        return Stage(
+            id=s,
+            ops=placed.ops,
+            inputs=(*inputs, *(t.name for t in entering)),
+            outputs=(*(t.name for t in leaving), *outputs),
+            residency=self.table.caches.names[residency],
+            weight_bytes=sum({w.name: w.bytes for op in ops for w in op.weights}.values()),
+            touched_bytes=touched,
+            activation_bytes=private,
+            flop=sum(op.flop for op in ops),
+            dram_bytes=dram,
+            load=Load(
+                compute_s=compute,
+                dispatch_s=dispatch,
+                fork_join_s=fork_join,
+                in_s=in_s,
+                out_s=out_s,
+                total_s=compute + dispatch + fork_join + in_s + out_s,
+            ),
+            replicas=tuple(self._replica(placed.config, cores) for cores in placed.replicas),
+        )
+
+    def _home_of_output(self, producers: tuple[str, ...]) -> int:
+        """The stage that returns an output; what depends on no op is the first stage's."""
+        return self.home[producers[0]] if producers else 0
+
+    def _residency(self, s: int, touched: float, private: float) -> int:
+        """The nearest cache that holds the working set of every replica."""
+        placed, caches, size = self.mapping[s], self.table.caches, self.machine.cores_per_group
+        config = placed.config
+        if config.cores >= size:
+            near = touched + private <= caches.group_bytes
+        else:
+            near = caches.fits_share(touched, private, config.cores, size) or (
+                self._alone(s) and caches.fits_exclusive(touched, private, config.cores, size)
+            )
+        if near:
+            return GROUP
+        return PACKAGE if caches.holds_model(self.touched_by_model) else DRAM
+
+    def _alone(self, s: int) -> bool:
+        """Whether no other stage has a core in the groups of stage `s`."""
+        group = {core.logical: core.group for core in self.machine.cores}
+        mine = {group[core] for cores in self.mapping[s].replicas for core in cores}
+        others = {group[c] for t, stage in enumerate(self.mapping) if t != s for cores in stage.replicas for c in cores}
+        return not mine & others
+
+    def _crossing(self, s: int, replica: int, entering: list[Tensor], leaving: list[Tensor]) -> tuple[float, float]:
+        """Seconds in and out of one replica: each tensor once, at the distance of its farthest partner."""
+        cost_in = sum(
+            transfer_s(self.machine, t.bytes, self._farthest(s, replica, {self.home[t.producer]})) for t in entering
+        )
+        cost_out = sum(
+            transfer_s(self.machine, t.bytes, self._farthest(s, replica, {self.home[r] for r in t.readers} - {s}))
+            for t in leaving
+        )
+        return cost_in, cost_out
+
+    def _farthest(self, s: int, replica: int, stages: set[int]) -> Distance:
+        """The largest distance between a replica and those of `stages` that it shares items with."""
+        mine = self.mapping[s].replicas
+        found: Distance = "core"
+        for t in stages:
+            theirs = self.mapping[t].replicas
+            for a, b in meetings(len(mine), len(theirs)):
+                if a == replica:
+                    found = max(found, self._distance(mine[a], theirs[b]), key=DISTANCES.index)
+        return found
+
+    def _distance(self, a: Sequence[int], b: Sequence[int]) -> Distance:
+        """Between the first cores of two replicas: where their workers copy."""
+        return self.machine.distance(a[0], b[0])
+
+    def _replica(self, config: Config, cores: tuple[int, ...]) -> Replica:
+        nodes = tuple(sorted({self.machine.cores[core].node for core in cores}))
+        return Replica(
+            host=self.machine.nodes[nodes[0]].host,
+            configuration=Configuration(
+                name=config.name, groups=config.groups, cores_per_group=config.cores_per_group, threads=config.cores
+            ),
+            cores=cores,
+            weights=WeightPlace(policy="node" if len(nodes) == 1 else "interleave", nodes=nodes),
+        )
+
+    # the whole plan
+
+    def _predicted(self, stages: tuple[Stage, ...]) -> Predicted:
+        causes = [(stage.load.total_s / len(stage.replicas), f"stage {stage.id}: {_cause(stage)}") for stage in stages]
+        dram = sum(stage.dram_bytes for stage in stages)
+        memory = self.machine.memory
+        causes.append(
+            (
+                dram / (memory.package_bandwidth_bytes_per_s.value * self.machine.counts["packages"]),
+                "DRAM of the package",
+            )
+        )
+        if memory.node_bandwidth_bytes_per_s is not None:
+            for node, drawn in self._dram_of_nodes(stages).items():
+                causes.append((drawn / memory.node_bandwidth_bytes_per_s.value, f"DRAM of node {node}"))
+        period, cause = max(causes, key=lambda both: both[0])
+        latency = sum(stage.load.total_s for stage in stages)
+        return Predicted(
+            period_s=period,
+            throughput_per_s=1 / period,
+            latency_s=latency,
+            critical_path_s=self._critical_path(stages),
+            window=max(1, math.ceil(latency / period * (1 - 1e-9))),
+            cores_used=sum(len(replica.cores) for stage in stages for replica in stage.replicas),
+            dram_bytes_per_item=dram,
+            limited_by=cause,
+        )
+
+    def _dram_of_nodes(self, stages: tuple[Stage, ...]) -> dict[int, float]:
+        """DRAM bytes per item that each node serves: every replica draws its share of items from its own nodes."""
+        drawn: dict[int, float] = {}
+        for stage in stages:
+            for replica in stage.replicas:
+                nodes = replica.weights.nodes
+                for node in nodes:
+                    drawn[node] = drawn.get(node, 0.0) + stage.dram_bytes / len(stage.replicas) / len(nodes)
+        return drawn
+
+    def _critical_path(self, stages: tuple[Stage, ...]) -> float:
+        longest = [0.0] * len(stages)
+        before = self._stage_graph()
+        for s in range(len(stages)):
+            longest[s] = stages[s].load.total_s + max((longest[p] for p in before.predecessors(s)), default=0.0)
+        return max(longest)
+
+    def _stage_graph(self) -> nx.DiGraph:
+        out = nx.DiGraph()
+        out.add_nodes_from(range(len(self.mapping)))
+        out.add_edges_from(
+            (self.home[t.producer], self.home[r])
+            for t in self.graph.tensors
+            for r in t.readers
+            if self.home[r] != self.home[t.producer]
+        )
+        return out
+
+    # edges
+
+    def _edges(self, stages: tuple[Stage, ...], period: float, window: int) -> tuple[Edge, ...]:
+        edges = []
+        for s in range(len(stages)):
+            given = [b for b in self.graph.inputs if any(self.home[op] == s for op in b.ops)]
+            if given:
+                edges.append(self._feeder_edge(s, [b.name for b in given], sum(b.bytes for b in given), window, True))
+        for s, t in sorted(self._stage_graph().edges):
+            tensors = [x for x in self._leaving(s) if any(self.home[r] == t for r in x.readers)]
+            names, size = [x.name for x in tensors], sum(x.bytes for x in tensors)
+            edges.append(_edge(s, t, names, size, self._slots(stages, s, t, period), self._rings(s, t)))
+        for s in range(len(stages)):
+            returned = [b for b in self.graph.outputs if self._home_of_output(b.ops) == s]
+            if returned:
+                edges.append(self._feeder_edge(s, [b.name for b in returned], sum(b.bytes for b in returned), 2, False))
+        return tuple(edges)
+
+    def _feeder_edge(self, s: int, tensors: list[str], size: int, slots: int, into: bool) -> Edge:
+        rings = []
+        for i, cores in enumerate(self.mapping[s].replicas):
+            ends = (0, i) if into else (i, 0)
+            rings.append(
+                Ring(
+                    from_replica=ends[0],
+                    to_replica=ends[1],
+                    node=self.machine.cores[cores[0]].node,
+                    distance=self._distance(self.mapping[0].replicas[0], cores),
+                )
+            )
+        source, target = (FEEDER, s) if into else (s, FEEDER)
+        return _edge(source, target, tensors, size, slots, tuple(rings))
+
+    def _rings(self, s: int, t: int) -> tuple[Ring, ...]:
+        """Ring memory is the producer's: it writes an item once, whoever reads it."""
+        from_, to = self.mapping[s].replicas, self.mapping[t].replicas
+        return tuple(
+            Ring(
+                from_replica=a,
+                to_replica=b,
+                node=self.machine.cores[from_[a][0]].node,
+                distance=self._distance(from_[a], to[b]),
+            )
+            for a, b in meetings(len(from_), len(to))
+        )
+
+    def _slots(self, stages: tuple[Stage, ...], s: int, t: int, period: float) -> int:
+        """One slot to write, and one for each item that is between the two stages in the steady state."""
+        longest = {s: 0.0}
+        graph = self._stage_graph()
+        for u in range(s + 1, t + 1):
+            reach = [longest[p] for p in graph.predecessors(u) if p in longest]
+            if reach:
+                longest[u] = max(reach) + stages[u].load.total_s
+        return max(RING_SLOTS, math.ceil(longest[t] / period / len(stages[s].replicas) * (1 - 1e-9)) + 1)
+
+
+def _edge(
+    source: int | str, target: int | str, tensors: list[str], size: int, slots: int, rings: tuple[Ring, ...]
+) -> Edge:
+    given = {"from": source, "to": target, "tensors": tensors, "bytes": size, "slots": slots, "rings": rings}
+    return Edge.model_validate(given)
+
+
+def _cause(stage: Stage) -> str:
+    """What most of the stage's time goes to, in words."""
+    load = stage.load
+    parts = {
+        "arithmetic"
+        if stage.residency != "DRAM" or stage.dram_bytes == 0
+        else "arithmetic and weights in DRAM": load.compute_s,
+        "dispatch": load.dispatch_s,
+        "fork and join of threads": load.fork_join_s,
+        "tensors handed over": load.in_s + load.out_s,
+    }
+    return max(parts, key=lambda name: parts[name])

@@ -1,0 +1,98 @@
+"""The few other plans that stand beside the chosen one: what people do today, and other trades of rate for latency."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from mapper.errors import Infeasible
+from mapper.plans.model import Alternative
+from mapper.solver.problem import Limits, Solution
+from mapper.solver.search import Search
+
+COARSE = 1e-3
+"""Relative precision of the periods of alternatives."""
+
+
+def alternatives(search: Search, chosen: Solution, limits: Limits) -> tuple[Alternative, ...]:
+    """What people do without a planner, always; of the others those that no listed plan beats in all of rate,
+    latency and cores. The chosen plan itself is left out."""
+    wanted = [("best", "", Limits())] if limits.as_options() else []
+    latency = _round_latency(search, chosen)
+    if latency is not None:
+        text = _milliseconds(latency)
+        wanted.append((f"best within {text}", f"--max-latency {text}", Limits(max_latency_s=latency)))
+    wanted += _habits(search)
+    found = []
+    for name, options, other in wanted:
+        try:
+            solution = search.throughput(replace(other, max_cores=limits.max_cores), tolerance=COARSE)
+        except Infeasible:
+            continue
+        found.append(_alternative(name, options, solution, search))
+    own = (1 / chosen.period_s, chosen.latency_s, _cores(chosen, search))
+    kept: list[Alternative] = []
+    for row in found:
+        known = [own, *((k.throughput_per_s, k.latency_s, k.cores_used) for k in kept)]
+        if not _same(own, row) and not (row.name.startswith("best") and any(_covers(x, row) for x in known)):
+            kept.append(row)
+    return tuple(kept)
+
+
+def _habits(search: Search) -> list[tuple[str, str, Limits]]:
+    """What people do without a planner: every thread on one item, a copy a core, a stage a group."""
+    problem = search.problem
+    whole, one = problem.configs[-1], problem.configs[0]
+    threads = f"{whole.cores} thread{'s' * (whole.cores > 1)}"
+    native = Limits(stages=1, max_replicas=1, configurations=(whole,))
+    wanted = [(f"native, {threads}", f"--stages 1 --replicas 1 --configurations {whole.name}", native)]
+    if problem.cores > 1:
+        streams = Limits(stages=1, configurations=(one,))
+        wanted.append(("streams, one core each", f"--stages 1 --configurations {one.name}", streams))
+    stages = min(problem.groups, search.reduction.problem.ops)
+    if stages > 1:
+        group = next(c for c in problem.configs if c.groups == 1 and c.cores == problem.cores_per_group)
+        options = f"--stages {stages} --replicas 1 --configurations {group.name}"
+        equal = Limits(stages=stages, max_replicas=1, configurations=(group,))
+        wanted.append((f"pipeline of {stages} stages, one group each", options, equal))
+    return wanted
+
+
+def _alternative(name: str, options: str, solution: Solution, search: Search) -> Alternative:
+    return Alternative(
+        name=name,
+        options=options,
+        throughput_per_s=1 / solution.period_s,
+        latency_s=solution.latency_s,
+        cores_used=_cores(solution, search),
+    )
+
+
+def _cores(solution: Solution, search: Search) -> int:
+    return sum(stage.replicas * search.problem.configs[stage.config].cores for stage in solution.stages)
+
+
+def _covers(known: tuple[float, float, int], row: Alternative) -> bool:
+    """Whether a listed plan is at least as good in all three (to 0.1 %)."""
+    rate, latency, cores = known
+    return rate >= row.throughput_per_s * 0.999 and latency <= row.latency_s * 1.001 and cores <= row.cores_used
+
+
+def _same(known: tuple[float, float, int], row: Alternative) -> bool:
+    """Whether `row` is the known plan over again."""
+    other = (row.throughput_per_s, row.latency_s, row.cores_used)
+    return all(math.isclose(a, b, rel_tol=COARSE) for a, b in zip(known, other, strict=True))
+
+
+def _round_latency(search: Search, chosen: Solution) -> float | None:
+    """A round latency between the least that there is and the chosen plan's, None where the two are near."""
+    least = search.least_latency(Limits()).latency_s
+    if chosen.latency_s < 2 * least:
+        return None
+    middle = math.sqrt(least * chosen.latency_s)
+    power = 10 ** math.floor(math.log10(middle))
+    return float(next(step * power for step in (1, 2, 5, 10) if step * power >= middle * 0.999))
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1e3:g}ms"

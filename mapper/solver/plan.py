@@ -1,0 +1,124 @@
+"""`mapper.plan`: the whole way from graph and machine to a checked plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mapper import __version__
+from mapper.cost.configurations import configurations
+from mapper.cost.roofline import roofline
+from mapper.cost.table import CostTable
+from mapper.errors import UsageError
+from mapper.graph.model import Graph
+from mapper.jsonio import plain, sha256
+from mapper.machine.model import Machine
+from mapper.plans.check import violations
+from mapper.plans.evaluate import Evaluation, evaluate
+from mapper.plans.model import ModelRef, Plan, Proof, Request, Solver, Status, TensorSpec
+from mapper.solver.alternatives import alternatives
+from mapper.solver.place import place
+from mapper.solver.problem import Limits, Problem, Solution, problem_of
+from mapper.solver.search import TOLERANCE, Progress, Search, silent
+
+NEAR_OPTIMAL = 0.01
+ASSUMPTIONS = (
+    "costs are those of the cost model",
+    "every core is as busy as all of them",
+    "live activations do not push weights out of the package's cache",
+    "the feeder's work costs the stages nothing",
+)
+
+
+def plan(
+    graph: Graph,
+    machine: Machine,
+    *,
+    costs: CostTable | None = None,
+    limits: Limits | None = None,
+    near_optimal: float = NEAR_OPTIMAL,
+    model: ModelRef | None = None,
+    batch: int = 1,
+    progress: Progress = silent,
+) -> Plan:
+    """The mapping of `graph` onto `machine` with the least period under `limits`, with what was proved of it.
+
+    Of plans within `near_optimal` (a fraction) of the best period, the one with the fewest stages is chosen. `model`
+    says where the graph comes from, so that the plan can be run from its file.
+
+    Raises: Infeasible with the smallest change of each limit that helps; PromiseBroken if the plan fails its own check.
+    """
+    limits = limits or Limits()
+    table = costs or roofline(graph, machine, configurations(machine))
+    problem = problem_of(graph, machine, table)
+    if limits.stages is not None and limits.stages > problem.ops:
+        raise UsageError(f"{limits.stages} stages were asked for, but {graph.name} has {problem.ops} ops")
+    search = Search(problem, progress=progress)
+    solution = search.throughput(limits, near_optimal)
+    placed, complete = place(graph, machine, problem, solution.stages)
+    evaluation = evaluate(graph, machine, table, placed)
+    made = Plan(
+        model=model or reference(graph),
+        machine=machine,
+        fingerprint=machine.fingerprint,
+        request=Request(limits=limits.as_options(), batch=batch, costs={"source": table.source}),
+        solver=_solver(problem, solution, evaluation, near_optimal, complete),
+        predicted=evaluation.predicted,
+        stages=evaluation.stages,
+        edges=evaluation.edges,
+        alternatives=alternatives(search, solution, limits),
+        provenance={"mapper": __version__, "topology_sha256": sha256(plain(machine))},
+    )
+    found = violations(made, graph, table)
+    assert not found, f"the planner made a plan that its own check refuses: {found}"
+    return made
+
+
+def reference(graph: Graph) -> ModelRef:
+    """How a plan names a graph that comes from no card."""
+    program = graph.program
+    item = (
+        tuple(TensorSpec(name=i.name, shape=i.type.shape, dtype=i.type.dtype) for i in program.inputs)
+        if program
+        else ()
+    )
+    return ModelRef(name=graph.name, source="", graph_sha256=graph.sha256, weights="", dtype=graph.dtype, item=item)
+
+
+def _solver(
+    problem: Problem, solution: Solution, evaluation: Evaluation, near_optimal: float, complete: bool
+) -> Solver:
+    """What was proved. The plan's own distances can only cost more than the least ones that the bound assumes."""
+    objective = evaluation.predicted.period_s
+    chosen_is_best = solution.period_s <= solution.best_period_s * (1 + TOLERANCE)
+    best = objective if chosen_is_best else min(objective, solution.best_period_s)
+    bound = min(solution.bound_s, best)
+    gap = max(0.0, (best - bound) / best)
+    status: Status = "optimal" if gap <= TOLERANCE * (1 + 1e-6) else "feasible"
+    kind = "all" if solution.whole_space else "some of the"
+    space = f"{kind} chains of ideals × {_names(problem)} × any number of replicas"
+    return Solver(
+        status=status,
+        objective=objective,
+        best_objective=best,
+        bound=bound,
+        gap=gap,
+        near_optimal=near_optimal,
+        proved=Proof(space=space, assumptions=ASSUMPTIONS),
+        tie_break="complete" if complete else "incomplete",
+        versions=_versions(),
+    )
+
+
+def _names(problem: Problem) -> str:
+    names = [config.name for config in problem.configs]
+    parts = [
+        name for name, config in zip(names, problem.configs, strict=True) if config.cores < problem.cores_per_group
+    ]
+    whole = f"1..{problem.groups} groups of {problem.cores_per_group}"
+    return " and ".join([*([", ".join(parts)] if parts else []), whole])
+
+
+def _versions() -> dict[str, Any]:
+    import ortools
+
+    return {"mapper": __version__, "ortools": ortools.__version__}
