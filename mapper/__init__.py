@@ -20,10 +20,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mapper.errors import MapperError as MapperError
     from mapper.execution.executor import Executor as Executor
+    from mapper.graph.trace import trace as trace
     from mapper.machine.files import load_machine as load_machine
     from mapper.plans.check import check as check
     from mapper.plans.file import load_plan as load_plan
-    from mapper.graph.trace import trace as trace
     from mapper.solver.plan import plan as plan
 
 _HOMES = {

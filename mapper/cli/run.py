@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from mapper.cli.output import Progress, emit_json, width
 
 if TYPE_CHECKING:
     from mapper.execution.run import Measurement
@@ -45,11 +46,12 @@ def run_command(
     limit = parse_seconds(timeout) or None
     bundle = open_bundle(plan) if plan.is_dir() else None
     loaded = bundle.plan if bundle is not None else load_plan(plan)
-    with _Line(quiet) as line:
+    with Progress(quiet) as line:
+        line.say("Computing the reference, starting workers ...")
         try:
             measurement = run(
                 loaded, bundle, items=items, warmup=warmup, seed=seed, tolerance=tolerance, remap=remap,
-                oversubscribe=oversubscribe, timeout_s=limit, progress=line.show,
+                oversubscribe=oversubscribe, timeout_s=limit, progress=lambda done, total: _show(line, done, total),
             )  # fmt: skip
         except OutputsDiffer as error:
             line.clear()
@@ -58,42 +60,20 @@ def run_command(
     _emit(measurement, json, output)
 
 
-class _Line:
-    """The progress line on stderr, on terminals only; gone when the work is done."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.shown = not quiet and sys.stderr.isatty()
-
-    def __enter__(self) -> _Line:
-        self._write("Computing the reference, starting workers ...")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.clear()
-
-    def show(self, done: int, total: int) -> None:
-        """`done` of `total` outputs have come."""
-        if self.shown and (done == total or done % max(1, total // 200) == 0):
-            self._write(f"{done} of {total} items")
-
-    def clear(self) -> None:
-        """Takes the line away."""
-        self._write("")
-
-    def _write(self, text: str) -> None:
-        if self.shown:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
+def _show(line: Progress, done: int, total: int) -> None:
+    """Tells how far a run is, some hundreds of times at most."""
+    if done == total or done % max(1, total // 200) == 0:
+        line.say(f"{done} of {total} items")
 
 
 def _emit(measurement: Measurement, json: bool, output: Path | None) -> None:
     from mapper import jsonio
 
-    text = jsonio.dumps(measurement.model_dump(mode="json"))
+    document = measurement.model_dump(mode="json")
     if output is not None:
-        jsonio.write_text(output, text)
+        jsonio.write_text(output, jsonio.dumps(document))
     if json:
-        typer.echo(text, nl=False)
+        emit_json(document)
         return
     typer.echo("\n".join(answer(measurement)))
     _table(measurement)
@@ -130,7 +110,7 @@ def _table(measurement: Measurement) -> None:
     from mapper.machine.model import format_pus
     from mapper.units import format_seconds
 
-    console = Console()
+    console = Console(width=width())
     table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
     for title in ("stage", "copies", "PUs", "load", "predicted", "waits for items", "waits for room"):
         table.add_column(title, justify="left" if title == "PUs" else "right", no_wrap=True)

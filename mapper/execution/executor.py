@@ -148,9 +148,12 @@ class Executor:
     def close(self, *, kill: bool = False) -> None:
         """Ends the workers (with `kill`, at once); all of them are gone afterwards. Items in flight are dropped."""
         running, self._running = self._running, False
+        if not running:
+            return
         with self._stack:
-            if running and not kill:
+            if not kill:
                 self._workers.stop()
+        del self._feed, self._collect, self._memory, self._workers  # nothing else keeps the shared memory
 
     def map(self, items: Iterable[Item]) -> Iterator[Output]:
         """The model's outputs for `items`, in order: a tensor each if the model returns one, else a tuple.
@@ -233,7 +236,7 @@ class Executor:
         while not semaphore.wait_for(_SLICE_S):
             self._workers.check()
             if until is not None and self.timeout_s is not None and time.monotonic() > until:
-                self._workers.hung(self.timeout_s)
+                self._workers.hung(self.timeout_s, self._next_out)
 
     def _counters(self) -> list[list[int]]:
         return [Counters(self._memory, self._layout, w.stage, w.replica).read() for w in self._workers.all]

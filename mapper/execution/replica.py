@@ -45,6 +45,11 @@ class Doing(IntEnum):
     COMPUTING = 1
     BLOCKED = 2
 
+    @property
+    def words(self) -> str:
+        """What a message says before `item 3`."""
+        return ("it waits for", "it computes", "it waits for room for")[self]
+
 
 class Counters:
     """What a worker tells about itself, in shared memory, so that the parent can look at any time.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
@@ -15,11 +17,14 @@ from mapper.execution.bundle import Sample
 from mapper.execution.executor import TIMEOUT_S, Executor, Output
 from mapper.execution.reference import Difference, Outputs, Reference, difference_of, reference_of
 from mapper.execution.source import Item, Runnable, Source, realised_source, source_of, tensors_of
+from mapper.host.load import busy_between, snapshot
 from mapper.jsonio import Record
 from mapper.machine.model import Machine
 from mapper.plans.model import Plan
 
 DISTINCT_ITEMS = 4
+NOTICED = 0.05
+"""The part of the plan's PUs that others may take without being mentioned."""
 Progress = Callable[[int, int], None]
 """Told how many outputs of how many have come."""
 
@@ -60,7 +65,8 @@ class MeasuredWorker(Record):
 class Measurement(Record):
     """What a run gave. `throughput_per_s` is items (calls of the model) a second in the steady state.
 
-    `max_abs_difference` is absent where an output is no number and the reference is, or the other way round.
+    `max_abs_difference` is null where an output is no number and the reference is, or the other way round.
+    `others_busy` is the part of the plan's PUs that other processes took meanwhile.
     """
 
     model: str
@@ -77,6 +83,7 @@ class Measurement(Record):
     compared_with: str
     backend: str
     torch: str
+    others_busy: float
     stages: tuple[MeasuredStage, ...]
     workers: tuple[MeasuredWorker, ...]
     notes: tuple[str, ...] = ()
@@ -172,15 +179,16 @@ class _Stream:
         """Streams `warmup` and then `items` items, with more behind them, so that the last ones meet full stages."""
         self.warmup, self.count = warmup, items
         outputs = self.executor.map(itertools.cycle(self.items))
-        began, first = time.monotonic(), 0
+        began, first, others = time.monotonic(), 0, _Others(self.executor)
         for number, output in enumerate(itertools.islice(outputs, warmup + items)):
             now = time.monotonic()
             if number == warmup - 1 or (warmup == 0 and number == 0 and items > 1):
                 self.executor.reset_statistics()
-                began, first = now, number + 1
+                began, first, others = now, number + 1, _Others(self.executor)
             self._compare(number, output)
             progress(number + 1, warmup + items)
         self.throughput_per_s = (warmup + items - first) / (now - began)
+        self.others_busy = others.busy()
         self.statistics = self.executor.statistics()
         return self
 
@@ -210,6 +218,8 @@ class _Stream:
         notes = []
         if oversubscribe:
             notes.append("cores may be shared (--oversubscribe): results are right, times mean nothing")
+        if self.others_busy > NOTICED:
+            notes.append(f"other processes took {self.others_busy:.0%} of the plan's cores meanwhile")
         if remap:
             notes.append("cores were chosen anew where the machine differs from the planned one (--remap)")
         return Measurement(
@@ -218,7 +228,8 @@ class _Stream:
             latency_s=_percentiles(seen.latencies_s), predicted_latency_s=plan.predicted.latency_s,
             outputs_identical=self.identical, tolerance=self.asked or 0.0,
             max_abs_difference=self.largest if math.isfinite(self.largest) else None,
-            compared_with=self.reference.origin, backend=plan.request.backend, torch=torch.__version__,
+            compared_with=self.reference.origin, others_busy=self.others_busy, backend=plan.request.backend,
+            torch=torch.__version__,
             stages=tuple(
                 MeasuredStage(
                     id=s.id, replicas=len(plan.stages[s.id].replicas), load_s=s.load_s,
@@ -236,6 +247,32 @@ class _Stream:
             ),
             notes=tuple(notes),
         )  # fmt: skip
+
+
+class _Others:
+    """What other processes take of the plan's PUs from here on. The parent counts as ours wherever it runs."""
+
+    def __init__(self, executor: Executor) -> None:
+        workers = executor.statistics().workers
+        self.pus = {pu for worker in workers for pu in worker.pus}
+        self.pids = [worker.pid for worker in workers]
+        self.before, self.own_s = snapshot(), self._cpu_s()
+
+    def busy(self) -> float:
+        """The part of the time until now, 0 to 1."""
+        return busy_between(self.before, snapshot(), self.pus, self._cpu_s() - self.own_s)
+
+    def _cpu_s(self) -> float:
+        return time.process_time() + sum(map(_cpu_s, self.pids))
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU seconds that a process has used, 0 if it is gone: fields 14 and 15 of its `stat` (proc(5)), in ticks."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _percentiles(seconds: Sequence[float]) -> Latency:

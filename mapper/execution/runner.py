@@ -131,21 +131,18 @@ class Workers:
             raise kind(f"{worker}: {event['what']}", todo=event["todo"])
         self._fail(worker, f"raised {event['error']}", str(event["traceback"]))
 
-    def hung(self, timeout_s: float) -> NoReturn:
-        """Raises ExecutionFailed for want of a result within `timeout_s`, naming the worker that computes longest."""
-        now, longest = time.monotonic_ns(), None
-        for worker in self.all:
+    def hung(self, timeout_s: float, number: int) -> NoReturn:
+        """Raises ExecutionFailed for want of item `number`, naming the first worker that has not handed it on."""
+        now = time.monotonic_ns()
+        for stage, replicas in enumerate(self.layout.replicas):
+            worker = self.all[self.layout.worker(stage, number % replicas)]
             words = Counters(self.memory, self.layout, worker.stage, worker.replica).read()
-            since = words[Counters.SINCE]
-            if words[Counters.DOING] == Doing.COMPUTING and (longest is None or since < longest[1]):
-                longest = (worker, since, words[Counters.ITEM])
-        if longest is None:
-            self._fail(self.all[-1], f"gave no result within {timeout_s:g} s; every worker waits for another")
-        worker, since, item = longest
-        self._fail(
-            worker,
-            f"gave no result within {timeout_s:g} s; it has computed item {item} for {(now - since) / 1e9:.1f} s",
-        )
+            if words[Counters.ITEM] <= number:
+                doing, since = Doing(words[Counters.DOING]), (now - words[Counters.SINCE]) / 1e9
+                self._fail(
+                    worker, f"hangs: no result within {timeout_s:g} s; {doing.words} item {number} for {since:.1f} s"
+                )
+        self._fail(self.all[-1], f"gave no result within {timeout_s:g} s, though all have handed on item {number}")
 
     def _fail(self, worker: Worker, what: str, trace: str = "") -> NoReturn:
         """Ends all workers, keeps the log of this one, and raises."""

@@ -70,6 +70,8 @@ def violations(plan: Plan, graph: Graph, table: CostTable) -> list[str]:
     known = {config.name for config in table.configs}
     if any(placed.config.name not in known for placed in mapping):
         return [*found, "a stage has a configuration that the costs do not know"]
+    if any(core not in range(len(plan.machine.cores)) for core in plan.cores):
+        return found
     try:
         fresh = evaluate(graph, plan.machine, table, mapping)
     except ValueError as error:

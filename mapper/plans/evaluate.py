@@ -183,7 +183,10 @@ class _Evaluator:
     # the whole plan
 
     def _predicted(self, stages: tuple[Stage, ...]) -> Predicted:
-        causes = [(stage.load.total_s / len(stage.replicas), f"stage {stage.id}: {_cause(stage)}") for stage in stages]
+        causes = [
+            (stage.load.total_s / len(stage.replicas), f"stage {stage.id}: {_cause(stage, self.machine)}")
+            for stage in stages
+        ]
         dram = sum(stage.dram_bytes for stage in stages)
         memory = self.machine.memory
         causes.append(
@@ -300,13 +303,14 @@ def _edge(
     return Edge.model_validate(given)
 
 
-def _cause(stage: Stage) -> str:
+def _cause(stage: Stage, machine: Machine) -> str:
     """What most of the stage's time goes to, in words."""
-    load = stage.load
+    load, threads = stage.load, stage.replicas[0].configuration.threads
+    reads = stage.touched_bytes if stage.residency == "DRAM" else 0
+    from_dram = reads / (machine.memory.core_bandwidth_bytes_per_s.value * threads)
+    work = "weights read from DRAM" if from_dram > load.compute_s / 2 else "arithmetic"
     parts = {
-        "arithmetic"
-        if stage.residency != "DRAM" or stage.dram_bytes == 0
-        else "arithmetic and weights in DRAM": load.compute_s,
+        work: load.compute_s,
         "dispatch": load.dispatch_s,
         "fork and join of threads": load.fork_join_s,
         "tensors handed over": load.in_s + load.out_s,

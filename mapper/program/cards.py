@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.resources
+import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,6 +108,12 @@ def card_names() -> list[str]:
     return sorted({*local, *bundled})
 
 
+def is_bundled(source: str) -> bool:
+    """Whether `source` is the name of a bundled card that no card of the working folder stands before."""
+    local = Path("models") / f"{source}.toml"
+    return source.isidentifier() and not local.is_file() and (_bundled() / f"{source}.toml").is_file()
+
+
 def load_card(source: str) -> ModelCard:
     """The card called `source`, or in the file `source`. The working folder's `models/` comes before the bundled ones.
 
@@ -184,7 +191,7 @@ def _look_up(path: str, wanted_by: str) -> Callable[..., Any]:
     """The object that `package.module:name` names."""
     package, _, name = path.partition(":")
     try:
-        found: Any = importlib.import_module(package)
+        found: Any = _import(package)
     except ModuleNotFoundError as error:
         top = package.partition(".")[0]
         if error.name != top:
@@ -197,6 +204,16 @@ def _look_up(path: str, wanted_by: str) -> Callable[..., Any]:
             raise BadInput(wanted_by, f"{package} has no {name}")
         found = getattr(found, part)
     return found  # type: ignore[no-any-return]
+
+
+def _import(package: str) -> Any:
+    """The module `package`; the working folder is searched last, as for a script that lies there."""
+    here = str(Path.cwd())
+    sys.path.append(here)
+    try:
+        return importlib.import_module(package)
+    finally:
+        sys.path.remove(here)
 
 
 def _build(card: ModelCard, seed: int, fake: bool) -> torch.nn.Module:

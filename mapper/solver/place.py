@@ -23,8 +23,8 @@ SPAN_COST, DRAW_COST = 10**10, 10**5
 """Weights of one more node spanned, and of 1/4096 of the DRAM traffic more than a node can serve."""
 WORK_LIMIT = 1.0
 """Deterministic time of CP-SAT; past it the best placement so far is kept and `tie_break` says incomplete."""
-MOST_PAIRS = 150
-"""Pairs of units up to which their traffic counts; with more, partners are nearly everyone and nearness is moot."""
+MOST_UNITS = 24
+"""Units up to which who talks to whom counts; with more, partners are nearly everyone and nearness is moot."""
 
 Replica = tuple[int, int]
 """(stage, number of the replica)."""
@@ -55,7 +55,7 @@ def place(
     units = _units(problem, stages)
     traffic = _traffic(graph, stages, units)
     kinds = [[unit] for unit in units]
-    if len(traffic) > MOST_PAIRS or len(stages) == 1:
+    if len(units) > MOST_UNITS or len(stages) == 1:
         traffic, kinds = {}, _alike(units)
     room = [machine.node_of_group.count(n) for n in range(len(machine.nodes))]
     if len(room) == 1:

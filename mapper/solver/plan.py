@@ -54,14 +54,13 @@ def plan(
         raise UsageError(f"{limits.stages} stages were asked for, but {graph.name} has {problem.ops} ops")
     search = Search(problem, progress=progress)
     solution = search.throughput(limits, near_optimal)
-    placed, complete = place(graph, machine, problem, solution.stages)
-    evaluation = evaluate(graph, machine, table, placed)
+    evaluation, best_s, complete = _placed(graph, machine, table, problem, solution, near_optimal)
     made = Plan(
         model=model or reference(graph),
         machine=machine,
         fingerprint=machine.fingerprint,
         request=Request(limits=limits.as_options(), batch=batch, costs={"source": table.source}),
-        solver=_solver(problem, solution, evaluation, near_optimal, complete),
+        solver=_solver(problem, solution, evaluation, best_s, near_optimal, complete),
         predicted=evaluation.predicted,
         stages=evaluation.stages,
         edges=evaluation.edges,
@@ -84,13 +83,31 @@ def reference(graph: Graph) -> ModelRef:
     return ModelRef(name=graph.name, source="", graph_sha256=graph.sha256, weights="", dtype=graph.dtype, item=item)
 
 
+def _placed(
+    graph: Graph, machine: Machine, table: CostTable, problem: Problem, solution: Solution, near_optimal: float
+) -> tuple[Evaluation, float, bool]:
+    """The chosen plan with its cores, the best period of any plan placed, and whether ties were broken completely.
+
+    Distances come with the placement: where they take a plan of few stages out of the allowance, the strict optimum
+    is taken instead.
+    """
+    placed, complete = place(graph, machine, problem, solution.stages)
+    chosen = evaluate(graph, machine, table, placed)
+    if solution.strict is None:
+        return chosen, chosen.predicted.period_s, complete
+    placed, strictly = place(graph, machine, problem, solution.strict.stages)
+    strict = evaluate(graph, machine, table, placed)
+    best = min(chosen.predicted.period_s, strict.predicted.period_s)
+    if chosen.predicted.period_s > best * (1 + near_optimal):
+        return strict, best, strictly
+    return chosen, best, complete
+
+
 def _solver(
-    problem: Problem, solution: Solution, evaluation: Evaluation, near_optimal: float, complete: bool
+    problem: Problem, solution: Solution, evaluation: Evaluation, best: float, near_optimal: float, complete: bool
 ) -> Solver:
     """What was proved. The plan's own distances can only cost more than the least ones that the bound assumes."""
     objective = evaluation.predicted.period_s
-    chosen_is_best = solution.period_s <= solution.best_period_s * (1 + TOLERANCE)
-    best = objective if chosen_is_best else min(objective, solution.best_period_s)
     bound = min(solution.bound_s, best)
     gap = max(0.0, (best - bound) / best)
     status: Status = "optimal" if gap <= TOLERANCE * (1 + 1e-6) else "feasible"

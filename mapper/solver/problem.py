@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,9 +107,10 @@ class StageChoice:
 
 @dataclass(frozen=True)
 class Solution:
-    """Stages in order, with the best period found, the proved bound, and what the search says about itself.
+    """Stages in order, with the best period found and the proved bound.
 
-    `best_period_s` is the strict optimum's; `stages` may have a slightly longer period for fewer stages.
+    `best_period_s` is the strict optimum's; `stages` may have a slightly longer period for fewer stages, and then
+    `strict` is the optimum itself. `whole_space`: the bound holds for every plan, not only for those searched.
     """
 
     stages: tuple[StageChoice, ...]
@@ -118,7 +119,7 @@ class Solution:
     bound_s: float
     whole_space: bool
     passes: int = 0
-    notes: tuple[str, ...] = field(default=())
+    strict: Solution | None = None
 
     @property
     def latency_s(self) -> float:

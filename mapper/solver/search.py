@@ -67,7 +67,9 @@ class Search:
         request = _Request(self, limits)
         best, proved = request.least_period(tolerance)
         chosen = request.fewest_stages(best, best.period_s * (1 + near_optimal), tolerance)
-        return request.solution(chosen, best.period_s, proved)
+        solution = request.solution(chosen, best.period_s, proved)
+        strict = request.solution(best, best.period_s, proved) if chosen.period_s > best.period_s else None
+        return replace(solution, strict=strict)
 
     def least_latency(self, limits: Limits) -> Solution:
         """The plan with the least sum of loads, no matter its period."""

@@ -144,7 +144,9 @@ def test_every_pipeline_keeps_order_and_values(
 
 
 def kind_of(tensor: torch.Tensor) -> TensorType:
-    return TensorType(shape=tuple(tensor.shape), strides=tensor.stride(), dtype=str(tensor.dtype).removeprefix("torch."))
+    return TensorType(
+        shape=tuple(tensor.shape), strides=tensor.stride(), dtype=str(tensor.dtype).removeprefix("torch.")
+    )
 
 
 def test_tensors_keep_their_strides_and_are_sent_once() -> None:

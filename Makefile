@@ -1,0 +1,44 @@
+# make demo | test | lint | soak | clean. Needs Python 3.11 to 3.13; everything else goes into .venv.
+# PIP_FLAGS is passed to pip, for instance to take the CPU build of PyTorch from its index (see README).
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+PIP_FLAGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test lint soak clean
+
+demo: .venv/installed
+	@$(BIN)/python benchmarks/demo.py
+
+test: .venv/tested lint
+	@echo "== Tests"
+	@$(BIN)/python -m pytest -m "not soak"
+
+soak: .venv/tested
+	@echo "== Everything, also what is too long for every change"
+	@$(BIN)/python -m pytest
+
+lint: .venv/tested
+	@echo "== ruff, mypy --strict, import-linter"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+.venv/installed: pyproject.toml mapper/solver/_cover.c
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found; name one: make PYTHON=/path/to/python3.12"; exit 1; }
+	@echo "== Installing mapper into .venv (PyTorch is large: a minute or two)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) install --quiet $(PIP_FLAGS) --editable .
+	@touch $@
+
+.venv/tested: .venv/installed
+	@echo "== Installing what the tests need into .venv"
+	@$(PIP) install --quiet $(PIP_FLAGS) --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,43 @@
+"""`mapper bench`: the plan against native, streams and a pipeline, on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mapper.cli.plan import Batch, Json, Model, Seed, Weights, model_options
+
+
+def bench_command(
+    model: Model,
+    batch: Batch = 1,
+    weights: Weights = None,
+    seed: Seed = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds.")] = 15,
+    seconds: Annotated[float, typer.Option(min=0.05, help="About how long a round of one alternative takes.")] = 1.5,
+    json: Json = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the comparison (JSON) here.")] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+) -> None:
+    """Measure the best plan for this machine against native, streams and a forced 2-stage pipeline, interleaved."""
+    from mapper import jsonio
+    from mapper.cli.output import Progress, emit_json
+    from mapper.machine.files import load_machine
+    from mapper.plans.source import graph_of_source
+    from mapper.reports.bench import bench_text
+    from mapper.study.bench import bench
+
+    with Progress(quiet or json) as progress:
+        progress.say(f"Tracing {model} ...")
+        graph, reference = graph_of_source(model, model_options(batch, seed, weights))
+        result = bench(
+            graph, load_machine("host"), reference, batch=batch, rounds=rounds, seconds=seconds, progress=progress.say
+        )
+    if output is not None:
+        jsonio.write_text(output, jsonio.dumps(jsonio.plain(result)))
+    if json:
+        emit_json(jsonio.plain(result))
+    else:
+        typer.echo("\n".join(bench_text(result)))

@@ -1,0 +1,72 @@
+"""`mapper`: the command line. Commands live one a file; errors become one message and an exit code here."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from mapper.cli import bench, bundle, check, doctor, model, plan, run, schema, topo
+from mapper.errors import MapperError
+
+app = typer.Typer(
+    help="Which cores of a many-core CPU compute which part of a neural network: planned, proved, run, measured.",
+    epilog="Exit codes: 0 done, 1 a bug in mapper, 2 usage, 3 bad input, 4 infeasible, 5 no plan in time, 6 plan and "
+    "machine do not fit, 7 execution failed, 8 optional feature missing, 9 outputs differ or a promise is broken, "
+    "10 the system refused, 130 interrupted, 143 terminated.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("plan")(plan.plan_command)
+app.command("check")(check.check_command)
+app.command("run")(run.run_command)
+app.command("bench")(bench.bench_command)
+app.command("bundle")(bundle.bundle_command)
+app.add_typer(topo.app, name="topo")
+app.add_typer(model.app, name="model")
+app.command("schema")(schema.schema_command)
+app.command("doctor")(doctor.doctor_command)
+
+
+def main() -> None:
+    """The console script: runs a command and leaves with its exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(_code())
+
+
+def _code() -> int:
+    """The exit code of the command in `sys.argv`; what went wrong is told on stderr."""
+    try:
+        returned = app(standalone_mode=False)
+        return returned if isinstance(returned, int) else 0
+    except MapperError as error:
+        sys.stdout.flush()
+        print(f"mapper: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        # typer brings its own copy of click in some versions and uses the installed one in others
+        if type(error).__name__ == "Abort":
+            return _interrupted()
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            return int(error.exit_code)
+        raise
+
+
+def _interrupted() -> int:
+    print("mapper: interrupted", file=sys.stderr)
+    return 130
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends the command like an exception, so that workers and files are cleaned up."""
+    raise SystemExit(128 + number)

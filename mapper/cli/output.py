@@ -1,0 +1,46 @@
+"""What commands share in printing: one JSON document, or text for people."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import Any
+
+import typer
+
+
+def emit_json(document: Any) -> None:
+    """`document` on stdout, and nothing else."""
+    from mapper import jsonio
+
+    typer.echo(jsonio.dumps(document), nl=False)
+
+
+def width() -> int:
+    """Columns to write in: those of the terminal, 100 in a pipe."""
+    return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
+
+
+class Progress:
+    """A line on stderr that is written over, on a terminal only; `quiet` or a pipe shows nothing."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.shown = sys.stderr.isatty() and not quiet
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def say(self, message: str) -> None:
+        """Replaces the line by `message`."""
+        if self.shown:
+            sys.stderr.write(f"\r\x1b[K{message[: width() - 1]}")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Takes the line away."""
+        if self.shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

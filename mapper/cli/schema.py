@@ -1,0 +1,50 @@
+"""`mapper schema`: the JSON Schemas of the files."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+class Kind(StrEnum):
+    """Files that have a schema."""
+
+    plan = "plan"
+    topology = "topology"
+    graph = "graph"
+    program = "program"
+    model = "model"
+    problem = "problem"
+
+
+def schema_command(kind: Annotated[Kind, typer.Argument(help="Which file.")]) -> None:
+    """Print the JSON Schema of a file."""
+    from mapper.cli.output import emit_json
+
+    emit_json(schema_of(kind))
+
+
+def schema_of(kind: Kind) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of `kind` as it stands in its file."""
+    from mapper.graph.model import Graph
+    from mapper.machine.model import Machine
+    from mapper.plans.model import Plan
+    from mapper.program.cards import ModelCard
+    from mapper.program.model import Program
+    from mapper.solver.problem_file import ProblemFile
+
+    records: dict[Kind, type[BaseModel]] = {
+        Kind.plan: Plan,
+        Kind.topology: Machine,
+        Kind.graph: Graph,
+        Kind.program: Program,
+        Kind.model: ModelCard,
+        Kind.problem: ProblemFile,
+    }
+    schema: dict[str, Any] = records[kind].model_json_schema(mode="validation", by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

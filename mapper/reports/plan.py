@@ -1,0 +1,146 @@
+"""A plan in words and a table: the answer first, then the stages, the cores, and what else there is."""
+
+from __future__ import annotations
+
+from mapper.machine.draw import blocks, shape
+from mapper.plans.model import Plan, Stage
+from mapper.reports.table import table
+from mapper.units import format_bytes, format_rate, format_seconds
+
+_LIMIT_WORDS = {
+    "max_latency_s": "latency ≤ {}",
+    "stages": "{} stages",
+    "max_stages": "≤ {} stages",
+    "max_replicas": "≤ {} replicas a stage",
+    "max_cores": "≤ {} cores",
+    "configurations": "configurations {}",
+}
+
+
+def plan_text(plan: Plan, width: int = 100) -> list[str]:
+    """Lines for people, at most about `width` characters each."""
+    return [
+        _subject(plan), "", _answer(plan), _shape(plan), *_why(plan), "",
+        *_stages(plan), "", *_drawing(plan, width), "", *_others(plan),
+    ]  # fmt: skip
+
+
+def items_name(plan: Plan, count: float = 2) -> str:
+    """What an item is called: `images`, or `items` for a batch of them."""
+    if plan.request.batch > 1:
+        return "items" if count != 1 else "item"
+    return plural(plan.model.item_name) if count != 1 else plan.model.item_name
+
+
+def plural(noun: str) -> str:
+    """`image` to `images`, `sequence of 128 tokens` to `sequences of 128 tokens`."""
+    first, _, rest = noun.partition(" ")
+    return f"{first}s {rest}".strip()
+
+
+def _unit(plan: Plan) -> str:
+    """`images/s`, `sequences/s` or `items/s`."""
+    return f"{items_name(plan).split(' ')[0]}/s"
+
+
+def _subject(plan: Plan) -> str:
+    batch, noun = plan.request.batch, plan.model.item_name
+    item = f"1 {noun}" if batch == 1 else f"{batch} {plural(noun)}"
+    machine = plan.machine
+    return (
+        f"{plan.model.title or plan.model.name}, items of {item}, on {machine.title or machine.name} ({shape(machine)})"
+    )
+
+
+def _answer(plan: Plan) -> str:
+    predicted, solver = plan.predicted, plan.solver
+    one = items_name(plan, 1).split(" ")[0]
+    text = (
+        f"Best throughput: {format_rate(predicted.throughput_per_s)} {_unit(plan)}, "
+        f"{format_seconds(predicted.latency_s)} {'an' if one[0] in 'aeiou' else 'a'} {one}, "
+        f"{predicted.cores_used} of {len(plan.machine.cores)} cores"
+    )
+    if plan.request.limits:
+        text = text.replace("Best throughput", f"Best throughput with {_limits(plan)}")
+    proof = "proved optimal for this cost model" if solver.status == "optimal" else f"{solver.status}"
+    period, bound = format_seconds(predicted.period_s), format_seconds(solver.bound)
+    return f"{text}\nPeriod {period}, bound {bound}, gap {solver.gap:.2%}: {proof}"
+
+
+def _limits(plan: Plan) -> str:
+    parts = []
+    for name, value in plan.request.limits.items():
+        shown = format_seconds(value) if name.endswith("_s") else str(value)
+        parts.append(_LIMIT_WORDS.get(name, name + " {}").format(shown))
+    return ", ".join(parts)
+
+
+def _shape(plan: Plan) -> str:
+    """The plan in a sentence: native, copies, or a pipeline."""
+    first = plan.stages[0]
+    threads = first.replicas[0].configuration.threads
+    each = f"{_number(threads, 'thread')} each"
+    if len(plan.stages) > 1:
+        copies = {len(stage.replicas) for stage in plan.stages}
+        more = "one worker each" if copies == {1} else f"{sum(len(s.replicas) for s in plan.stages)} workers in all"
+        return f"A pipeline of {len(plan.stages)} stages, {more}"
+    if len(first.replicas) == 1:
+        whole = threads == len(plan.machine.cores)
+        return f"The whole model in one process with {_number(threads, 'thread')}{' (native)' if whole else ''}"
+    return f"{len(first.replicas)} copies of the model, {each}; splitting it does not pay here"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"one {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _why(plan: Plan) -> list[str]:
+    solver = plan.solver
+    lines = [f"Limited by {plan.predicted.limited_by}"]
+    if solver.objective > solver.best_objective * (1 + 1e-4):
+        best = format_seconds(solver.best_objective)
+        lines.append(f"Fewest stages within {solver.near_optimal:.1%} of the best period, {best}")
+    return lines
+
+
+def _stages(plan: Plan) -> list[str]:
+    rows = [_row(plan, stage) for stage in plan.stages]
+    head = ["stage", "ops", "copies", "cores a copy", "weights", "held in", "load", "load/copies", "mostly"]
+    return table(head, rows, right="02467")
+
+
+def _row(plan: Plan, stage: Stage) -> list[str]:
+    config, copies = stage.replicas[0].configuration, len(stage.replicas)
+    cores = str(config.cores) if config.groups == 1 else f"{config.cores} ({config.groups} groups)"
+    ops = f"all {len(stage.ops)}" if len(plan.stages) == 1 else _span(stage)
+    load = stage.load.total_s
+    parts = {"arithmetic": stage.load.compute_s, "dispatch": stage.load.dispatch_s, "fork-join": stage.load.fork_join_s,
+             "transfers": stage.load.in_s + stage.load.out_s}  # fmt: skip
+    return [
+        str(stage.id), ops, str(copies), cores, format_bytes(stage.weight_bytes), stage.residency, format_seconds(load),
+        format_seconds(load / copies), max(parts, key=lambda name: parts[name]),
+    ]  # fmt: skip
+
+
+def _span(stage: Stage) -> str:
+    if len(stage.ops) == 1:
+        return stage.ops[0]
+    return f"{stage.ops[0]} … {stage.ops[-1]} ({len(stage.ops)})"
+
+
+def _drawing(plan: Plan, width: int) -> list[str]:
+    colour_of = {core: stage.id for stage in plan.stages for replica in stage.replicas for core in replica.cores}
+    legend = "  each character is a core and shows its stage" + (
+        "" if len(colour_of) == len(plan.machine.cores) else ", · is free"
+    )
+    return [*("  " + line for line in blocks(plan.machine, colour_of, width - 2)), legend]
+
+
+def _others(plan: Plan) -> list[str]:
+    if not plan.alternatives:
+        return []
+    rows = [
+        [a.name, format_rate(a.throughput_per_s), format_seconds(a.latency_s), str(a.cores_used), a.options]
+        for a in plan.alternatives
+    ]
+    return table(["Or", _unit(plan), "latency", "cores", ""], rows, right="123", indent="")

@@ -1,0 +1,92 @@
+"""The roofline against figures computed by hand, and what must hold for any machine."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+
+from mapper.cost.configurations import configurations, parse_configurations
+from mapper.cost.residency import DRAM, GROUP, PACKAGE
+from mapper.cost.roofline import roofline
+from mapper.cost.transfer import nearest, transfer_s
+from mapper.errors import BadInput, UsageError
+from mapper.graph.model import Graph
+from mapper.machine.files import load_machine
+from mapper.machine.model import Machine
+from tests.planning.graphs import graphs, machines
+
+SG2042 = load_machine("sg2042")
+
+
+def graph(**op: object) -> Graph:
+    return Graph.model_validate({"name": "g", "ops": [{"name": "a", **op}], "tensors": []})
+
+
+def test_configurations_of_the_sg2042() -> None:
+    names = [config.name for config in configurations(SG2042)]
+    assert names == ["1x1", "1x2", *[f"{g}x4" for g in range(1, 17)]]
+
+
+def test_sizes_that_do_not_divide_a_group_are_left_out() -> None:
+    machine = Machine.model_validate(
+        SG2042.model_dump(by_alias=True) | {"nodes": [{"groups": ["0-5", "6-11"]}], "distances": None}
+    )
+    assert [config.name for config in configurations(machine)] == ["1x1", "1x2", "1x6", "2x6"]
+
+
+def test_unknown_configurations_are_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="'1x3' is no configuration"):
+        parse_configurations("1x4,1x3", configurations(SG2042))
+
+
+def test_a_product_on_one_core_takes_flop_over_rate() -> None:
+    """1e9 FLOP at 16 GFLOP/s · 0.25, 1.25 times slower on a busy chip, plus 35 µs of dispatch."""
+    table = roofline(graph(kind="matmul", flop=1e9, elements=10**6), SG2042)
+    assert table.seconds[0, 0, GROUP] == pytest.approx(1e9 / (16e9 * 0.25) * 1.25 + 35e-6)
+
+
+def test_weights_that_do_not_fit_a_cache_are_streamed_from_dram() -> None:
+    """96 MB at one core's 4.8 GB/s take longer than the arithmetic."""
+    weights = [{"name": "w", "bytes": 96 * 10**6, "touched_bytes": 96 * 10**6}]
+    table = roofline(graph(kind="matmul", flop=1e6, elements=1000, weights=weights), SG2042)
+    assert table.compute_s[0, 0, DRAM] == pytest.approx(96e6 / 4.8e9 * 1.25)
+    assert table.compute_s[0, 0, PACKAGE] == pytest.approx(96e6 / 7e9 * 1.25)
+
+
+def test_four_cores_of_a_group_fork_over_three_lines() -> None:
+    """Base 2.5 µs + 2.5 · 3 · 47 ns + 5 µs · 4 / 64."""
+    table = roofline(graph(kind="matmul", flop=1e9, elements=10**6), SG2042)
+    assert table.fork_join_s[0, table.index("1x4")] == pytest.approx(2.5e-6 + 2.5 * 3 * 47e-9 + 5e-6 * 4 / 64)
+
+
+def test_small_elementwise_ops_stay_on_one_core() -> None:
+    table = roofline(graph(kind="elementwise", flop=1000, elements=1000), SG2042)
+    assert table.fork_join_s[0, table.index("16x4")] == 0
+    assert table.compute_s[0, table.index("16x4"), GROUP] == table.compute_s[0, 0, GROUP]
+
+
+def test_a_kind_without_a_figure_is_named() -> None:
+    compute = SG2042.compute.model_copy(update={"efficiency": {}})
+    with pytest.raises(BadInput, match="no figure for ops of kind 'conv', such as a") as raised:
+        roofline(graph(kind="conv", flop=10), SG2042.model_copy(update={"compute": compute}))
+    assert raised.value.place == "/compute/efficiency"
+
+
+def test_transfers_cost_more_outside_a_group() -> None:
+    assert nearest(SG2042) == "group"
+    assert nearest(SG2042, outside_group=True) == "node"
+    assert transfer_s(SG2042, 7e6, "node") == pytest.approx(3e-6 + 1e-3)
+    assert transfer_s(SG2042, 7e6, "group") < transfer_s(SG2042, 7e6, "node")
+
+
+@settings(max_examples=50, deadline=None)
+@given(graphs(most_ops=4), machines())
+def test_costs_are_finite_and_nearer_caches_are_not_slower(graph: Graph, machine: Machine) -> None:
+    table = roofline(graph, machine)
+    assert (table.seconds >= 0).all()
+    assert math.isfinite(float(table.seconds.sum()))
+    if machine.group_cache is None or machine.group_cache.core_bandwidth_bytes_per_s is None:
+        return
+    assert (table.seconds[:, :, GROUP] <= table.seconds[:, :, DRAM] + 1e-15).all()

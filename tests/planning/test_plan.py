@@ -1,0 +1,129 @@
+"""Plans of random graphs on random machines: what they promise is so, and what is changed is found."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from mapper.cost.roofline import roofline
+from mapper.errors import Infeasible, UsageError
+from mapper.graph.model import Graph
+from mapper.jsonio import plain
+from mapper.machine.model import Machine
+from mapper.plans.check import check, violations
+from mapper.plans.file import plan_text
+from mapper.plans.model import Plan
+from mapper.solver.plan import plan
+from mapper.solver.problem import Limits, problem_of
+from mapper.solver.search import Search
+from tests.planning.graphs import graphs, machines
+
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LIMITS = st.sampled_from(
+    [Limits(), Limits(max_replicas=1), Limits(max_stages=2), Limits(max_cores=3), Limits(stages=2)]
+)
+
+
+@QUICK
+@given(graphs(), machines(), LIMITS)
+def test_every_plan_passes_its_check(graph: Graph, machine: Machine, limits: Limits) -> None:
+    assume((limits.stages or 1) <= len(graph.ops))
+    try:
+        made = plan(graph, machine, limits=limits)
+    except Infeasible:
+        assert limits.stages is not None, "only an exact number of stages can be impossible here"
+        return
+    assert check(made, graph, roofline(graph, machine)).violations == ()
+    assert Plan.model_validate(plain(made)) == made
+
+
+@QUICK
+@given(graphs(), machines())
+def test_the_evaluated_period_is_never_below_the_bound(graph: Graph, machine: Machine) -> None:
+    """The search and `evaluate` compute the same quantities by different code; placement only adds distance."""
+    search = Search(problem_of(graph, machine, roofline(graph, machine)))
+    found = search.throughput(Limits())
+    made = plan(graph, machine, near_optimal=0.0)
+    assert made.predicted.period_s >= found.bound_s * (1 - 1e-9)
+    assert made.solver.bound == pytest.approx(min(found.bound_s, made.solver.best_objective), rel=1e-12)
+
+
+@QUICK
+@given(graphs(), machines())
+def test_loads_are_those_of_the_search_where_distances_do_not_matter(graph: Graph, machine: Machine) -> None:
+    near = dict.fromkeys(machine.links, machine.links["group"])
+    machine = machine.model_copy(update={"links": near})
+    memory = machine.memory.model_copy(update={"node_bandwidth_bytes_per_s": None})
+    machine = machine.model_copy(update={"memory": memory})
+    found = Search(problem_of(graph, machine, roofline(graph, machine))).throughput(Limits(), 0.0)
+    made = plan(graph, machine, near_optimal=0.0)
+    assert made.predicted.period_s <= found.period_s * (1 + 1e-9)
+    for stage, choice in zip(made.stages, found.stages, strict=True):
+        assert stage.load.total_s <= choice.load_s * (1 + 1e-9), "a group to itself by luck may only help"
+
+
+@QUICK
+@given(graphs(), machines(), st.integers(0, 2**32))
+def test_a_changed_plan_is_refused(graph: Graph, machine: Machine, seed: int) -> None:
+    made = plan(graph, machine)
+    document = plain(made)
+    what = _change(document, random.Random(seed))
+    assume(what is not None)
+    changed = Plan.model_validate(document)
+    assert violations(changed, graph, roofline(graph, machine)), f"{what} was not noticed"
+
+
+def _change(document: dict[str, Any], pick: random.Random) -> str | None:
+    """Changes one promise of a plan in a way that cannot be true; says what, None where there was nothing to change."""
+    stage = pick.choice(document["stages"])
+    kind = pick.choice(["load", "period", "core", "op", "bytes", "bound", "replica", "latency", "residency"])
+    if kind == "load":
+        stage["load"]["compute_s"] += 1e-3
+    elif kind == "period":
+        document["predicted"]["period_s"] *= 0.99
+    elif kind == "latency":
+        document["predicted"]["latency_s"] *= 1.01
+    elif kind == "core":
+        stage["replicas"][0]["cores"][0] = 10**6
+    elif kind == "op":
+        stage["ops"][0] = "nothing"
+    elif kind == "bytes":
+        stage["weight_bytes"] += 1
+    elif kind == "residency":
+        stage["residency"] = "elsewhere"
+    elif kind == "bound":
+        document["solver"]["bound"] = document["solver"]["objective"] * 1.1
+    elif len(stage["replicas"]) > 1:
+        stage["replicas"].pop()
+    else:
+        return None
+    return kind
+
+
+@QUICK
+@given(graphs(), machines())
+def test_the_same_request_gives_the_same_bytes(graph: Graph, machine: Machine) -> None:
+    assert plan_text(plan(graph, machine)) == plan_text(plan(graph, machine))
+
+
+def test_more_stages_than_ops_is_a_usage_error() -> None:
+    graph = Graph.model_validate({"name": "one", "ops": [{"name": "a", "kind": "matmul", "flop": 10}], "tensors": []})
+    with pytest.raises(UsageError, match="2 stages were asked for, but one has 1 ops"):
+        plan(graph, _machine(), limits=Limits(stages=2))
+
+
+def test_what_a_check_cannot_derive_it_says() -> None:
+    graph = Graph.model_validate({"name": "one", "ops": [{"name": "a", "kind": "matmul", "flop": 10}], "tensors": []})
+    report = check(plan(graph, _machine()))
+    assert report.violations == ()
+    assert any("graph is not at hand" in text for text in report.not_verified)
+
+
+def _machine() -> Machine:
+    from mapper.machine.files import load_machine
+
+    return load_machine("sg2042")
