@@ -10,7 +10,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: demo test lint soak clean
 
 demo: .venv/installed
-	@$(BIN)/python benchmarks/demo.py
+	@mkdir -p demo
+	@echo "== ViT on the SG2042: the free optimum, under a latency limit, and the paper's pipeline of 16 stages"
+	$(BIN)/mapper plan --model vit --topo sg2042.json -o demo/vit.sg2042.json
+	$(BIN)/mapper plan --model vit --topo sg2042.json --max-latency 1s -o demo/vit.sg2042.1s.json
+	$(BIN)/mapper plan --model vit --topo sg2042.json --stages 16 --replicas 1 --configurations 1x4 -o demo/vit.sg2042.16.json
+	@echo "== ViT on this machine: planned, run, measured, and compared with the unsplit model"
+	$(BIN)/mapper plan --model vit --topo host -o demo/vit.host.json
+	$(BIN)/mapper run demo/vit.host.json --items 40
 
 test: .venv/tested lint
 	@echo "== Tests"

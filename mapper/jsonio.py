@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,10 +43,12 @@ def read_json(path: Path) -> Any:
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     """The bytes of `path`, at most `limit` of them; a file that is absent or larger is a `BadInput`."""
     try:
-        size = path.stat().st_size
-        if size > limit:
-            raise BadInput(str(path), f"{size} bytes; at most {limit} are read")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(limit + 1) if size <= limit else b""
+        if max(size, len(data)) > limit:
+            raise BadInput(str(path), f"more than {limit} bytes, which is the most that is read")
+        return data
     except FileNotFoundError:
         raise BadInput(str(path), "no such file") from None
     except IsADirectoryError:
@@ -59,6 +63,10 @@ def parse_json(data: bytes | str, source: str) -> Any:
     def refuse(name: str) -> Any:
         raise BadInput(source, f"{name} is not JSON", todo="Numbers must be finite.")
 
+    def finite(text: str) -> float:
+        value = float(text)
+        return value if math.isfinite(value) else refuse(text)
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         out = dict(pairs)
         if len(out) != len(pairs):
@@ -68,13 +76,28 @@ def parse_json(data: bytes | str, source: str) -> Any:
         return out
 
     try:
-        return json.loads(data, parse_constant=refuse, object_pairs_hook=unique)
+        document = json.loads(data, parse_constant=refuse, parse_float=finite, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise BadInput(source, f"not JSON: {error.msg}", place=f"line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError:
         raise BadInput(source, "not JSON: not UTF-8 text") from None
+    except ValueError as error:  # an integer of more digits than Python reads
+        raise BadInput(source, f"not JSON that can be read: {error}") from None
     except RecursionError:
         raise BadInput(source, f"nested more than {MAX_DEPTH} deep") from None
+    _refuse_deep(document, source)
+    return document
+
+
+def _refuse_deep(document: Any, source: str) -> None:
+    """What walks documents recursively relies on a small depth."""
+    level = [document]
+    for _ in range(MAX_DEPTH + 1):
+        parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        level = [inner for part in parts for inner in part]
+        if not level:
+            return
+    raise BadInput(source, f"nested more than {MAX_DEPTH} deep")
 
 
 def validated(kind: type[R], document: Any, source: str) -> R:
@@ -154,10 +177,17 @@ def write_text(path: Path, text: str) -> None:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of `path` when the block ends well, and vanishes otherwise.
 
-    Raises: SystemRefused when the folder is absent, read-only or full.
+    A link stays and what it points to is replaced; a device or pipe is written to as it is.
+
+    Raises: SystemRefused when the folder is absent, read-only or full, or `path` is a folder.
     """
     temporary = None
     try:
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            with path.open("wb") as device:
+                yield device
+            return
+        path = Path(os.path.realpath(path))
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as out:
             yield out

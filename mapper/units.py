@@ -20,36 +20,44 @@ def _split(text: str, what: str) -> tuple[float, str]:
     match = _NUMBER.fullmatch(text)
     if match is None:
         raise UsageError(f"{text!r} is not {what}")
-    value = float(match[1])
+    return float(match[1]), match[2]
+
+
+def _sane(value: float, text: str, what: str) -> float:
     if not math.isfinite(value):
         raise UsageError(f"{text!r} is not {what}: it must be finite")
-    return value, match[2]
+    if value < 0:
+        raise UsageError(f"{text!r} is not {what}: it must not be negative")
+    return value
 
 
 def parse_seconds(text: str) -> float:
     """Seconds in `text`, such as `50ms`, `1.5 s` or `20` (seconds)."""
-    value, unit = _split(text, "a duration such as 50ms or 1.5s")
+    what = "a duration such as 50ms or 1.5s"
+    value, unit = _split(text, what)
     if unit not in _SECONDS:
         raise UsageError(f"{text!r}: unknown unit {unit!r}; one of {', '.join(u for u in _SECONDS if u)}")
-    return value * _SECONDS[unit]
+    return _sane(value * _SECONDS[unit], text, what)
 
 
 def parse_bytes(text: str) -> float:
     """Bytes in `text`, such as `1MiB`, `16GB` or `4096`."""
-    value, unit = _split(text, "a size such as 1MiB or 16GB")
+    what = "a size such as 1MiB or 16GB"
+    value, unit = _split(text, what)
     prefix = unit.removesuffix("B")
     factor = (_DECIMAL | _BINARY | {"K": 1000}).get(prefix)
     if factor is None:
         raise UsageError(f"{text!r}: unknown unit {unit!r}; such as kB, MiB, GB")
-    return value * factor
+    return _sane(value * factor, text, what)
 
 
 def parse_fraction(text: str) -> float:
     """The fraction in `text`, such as `1%` or `0.01`."""
-    value, unit = _split(text, "a fraction such as 1% or 0.01")
+    what = "a fraction such as 1% or 0.01"
+    value, unit = _split(text, what)
     if unit not in ("", "%"):
-        raise UsageError(f"{text!r} is not a fraction such as 1% or 0.01")
-    return value / 100 if unit == "%" else value
+        raise UsageError(f"{text!r} is not {what}")
+    return _sane(value / 100 if unit == "%" else value, text, what)
 
 
 def format_seconds(seconds: float) -> str:
@@ -88,5 +96,5 @@ def format_rate(per_second: float) -> str:
 def _three_digits(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:.0f}"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{round(value, digits):.{digits}f}"
+    rounded = abs(float(f"{value:.2e}"))  # 9.996 becomes 10.0, which has one decimal
+    return f"{value:.{max(0, 2 - math.floor(math.log10(rounded)))}f}"

@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from mapper.cli.output import NamedModel, Trust
+
 
 def bundle_command(
     plan: Annotated[Path, typer.Argument(help="A plan file.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write, such as vit.bundle.")],
+    model: NamedModel = None,
+    trust: Trust = False,
     seed: Annotated[int, typer.Option(help="Of the random sample item.")] = 0,
 ) -> None:
     """Write a plan with all that another machine needs to run it. The model is built again from the plan."""
@@ -18,9 +22,10 @@ def bundle_command(
     from mapper.execution.run import sampled
     from mapper.execution.source import realised_source
     from mapper.plans.file import load_plan
+    from mapper.plans.source import trusted
     from mapper.units import format_bytes
 
-    loaded = load_plan(plan)
+    loaded = trusted(load_plan(plan), model=model, trust=trust)
     source = realised_source(loaded)
     write_bundle(output, source.program, source.weights, loaded, sampled(loaded, source, seed))
     size = sum(file.stat().st_size for file in output.iterdir())

@@ -23,12 +23,13 @@ def check_command(
     from mapper.errors import PromiseBroken
     from mapper.plans.check import check
     from mapper.plans.file import load_plan
-    from mapper.plans.source import graph_of_source, source_of_plan
+    from mapper.plans.source import graph_of_source, trusted
 
     made = load_plan(plan)
     graph = table = None
     if not alone:
-        graph, _ = graph_of_source(source_of_plan(made, model=model, trust=trust), made.model.options)
+        made = trusted(made, model=model, trust=trust)
+        graph, _ = graph_of_source(made.model.source, made.model.options)
         table = roofline(graph, made.machine) if made.request.costs.get("source") == "roofline" else None
     report = check(made, graph, table)
     if json:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import select
 import signal
 import sys
 from types import FrameType
@@ -9,7 +12,7 @@ from types import FrameType
 import typer
 
 from mapper.cli import bench, bundle, check, doctor, model, plan, run, schema, topo
-from mapper.errors import MapperError
+from mapper.errors import MapperError, SystemRefused
 
 app = typer.Typer(
     help="Which cores of a many-core CPU compute which part of a neural network: planned, proved, run, measured.",
@@ -42,6 +45,7 @@ def _code() -> int:
     """The exit code of the command in `sys.argv`; what went wrong is told on stderr."""
     try:
         returned = app(standalone_mode=False)
+        sys.stdout.flush()
         return returned if isinstance(returned, int) else 0
     except MapperError as error:
         sys.stdout.flush()
@@ -49,9 +53,12 @@ def _code() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return _interrupted()
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # typer leaves so, whichever pipe it was
+            return _unwritten(error.__context__)
+        raise
+    except OSError as error:
+        return _unwritten(error)
     except Exception as error:
         # typer brings its own copy of click in some versions and uses the installed one in others
         if type(error).__name__ == "Abort":
@@ -65,6 +72,21 @@ def _code() -> int:
 def _interrupted() -> int:
     print("mapper: interrupted", file=sys.stderr)
     return 130
+
+
+def _unwritten(error: OSError) -> int:
+    """The exit code when stdout cannot be written; any other `error` of the system is a bug and is raised."""
+    poll = select.poll()
+    poll.register(1, 0)
+    unread = any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+    if not unread and (error.errno != errno.ENOSPC or error.filename is not None):
+        raise error
+    with contextlib.suppress(OSError):
+        sys.stdout.close()  # what it still holds would be tried again on the way out
+    if unread:
+        return 0  # whoever read has seen enough
+    print("mapper: stdout cannot be written: no space left on the device", file=sys.stderr)
+    return SystemRefused.exit_code
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

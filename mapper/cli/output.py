@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+
+NamedModel = Annotated[str | None, typer.Option("--model", help="The model's source, instead of the one in the plan.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Run the code that the plan names as its model.")]
 
 
 def emit_json(document: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mapper.cli.output import Progress, emit_json, width
+from mapper.cli.output import NamedModel, Progress, Trust, emit_json, width
 
 if TYPE_CHECKING:
     from mapper.execution.run import Measurement
@@ -20,6 +20,8 @@ Tolerance = Annotated[
 
 def run_command(
     plan: Annotated[Path, typer.Argument(help="A plan file, or a bundle.")],
+    model: NamedModel = None,
+    trust: Trust = False,
     items: Annotated[int, typer.Option(min=1, help="Items to measure.")] = 100,
     warmup: Annotated[
         int | None, typer.Option(min=0, help="Items before them [as many as are in flight, and 4].")
@@ -41,11 +43,12 @@ def run_command(
     from mapper.execution.bundle import open_bundle
     from mapper.execution.run import OutputsDiffer, run
     from mapper.plans.file import load_plan
+    from mapper.plans.source import trusted
     from mapper.units import parse_seconds
 
     limit = parse_seconds(timeout) or None
     bundle = open_bundle(plan) if plan.is_dir() else None
-    loaded = bundle.plan if bundle is not None else load_plan(plan)
+    loaded = bundle.plan if bundle is not None else trusted(load_plan(plan), model=model, trust=trust)
     with Progress(quiet) as line:
         line.say("Computing the reference, starting workers ...")
         try:

@@ -74,7 +74,8 @@ class Executor:
 
     `model` is the torch module that was planned, a program with its weights, a bundle, or a bundle's folder.
     `machine` is the machine at hand, read from it if absent. `timeout_s` limits the start, and then the time without
-    any result (None: no limit). See `place.resolve_pus` for `remap` and `oversubscribe`. One thread uses an executor.
+    any result (None: no limit). See `place.resolve_pus` for `remap` and `oversubscribe`. Without `claim` the caller has
+    seen to it that the cores are free. One thread uses an executor.
 
     Raises: BadInput when plan and model do not belong together; MachineMismatch when the plan does not fit here or
     its cores are taken; ExecutionFailed when a worker dies, raises or hangs; SystemRefused.
@@ -89,13 +90,14 @@ class Executor:
         remap: bool = False,
         oversubscribe: bool = False,
         timeout_s: float | None = TIMEOUT_S,
+        claim: bool = True,
     ) -> None:
         self.plan = plan
         self.timeout_s = timeout_s
         self._source: Source | None = model if isinstance(model, Source) else source_of(plan, model)
         self._program = self._source.program
         self._places = _places(plan, machine, remap, oversubscribe)
-        self._claims = not oversubscribe
+        self._claims = claim and not oversubscribe
         self._stack = ExitStack()
         self._running = False
         self._stream: object | None = None

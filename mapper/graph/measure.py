@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from mapper.errors import BadInput
 from mapper.graph.model import Boundary, Graph, Kind, Op, Tensor, WeightUse
 from mapper.program.model import Program, ProgramOp, TensorType
 from mapper.program.views import Reference, Views, views
 
 _KINDS: dict[Kind, tuple[str, ...]] = {
     "matmul": ("linear", "addmm", "mm", "bmm", "baddbmm", "matmul", "addmv", "mv", "dot", "einsum"),
-    "conv": ("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose2d"),
+    "conv": ("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d",
+             "conv_transpose3d"),
     "attention": ("scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu"),
     "softmax": ("softmax", "_softmax", "log_softmax", "_log_softmax"),
     "normalization": ("layer_norm", "native_layer_norm", "batch_norm", "_native_batch_norm_legit_no_training",
@@ -31,11 +33,16 @@ _KINDS: dict[Kind, tuple[str, ...]] = {
     "none": ("split", "split_with_sizes", "chunk", "unbind", "select", "slice", "narrow"),
 }  # fmt: skip
 KIND_OF: dict[str, Kind] = {name: kind for kind, names in _KINDS.items() for name in names}
-"""Kind by operator name; what is not listed is elementwise."""
+"""Kind by operator name; what is not listed is elementwise, or `none` where it only shows another tensor."""
 
 
 def graph_of(program: Program) -> Graph:
-    """The graph of `program`: its ops without the free ones, tuples and their parts as one op with several tensors."""
+    """The graph of `program`: its ops without the free ones, tuples and their parts as one op with several tensors.
+
+    Raises: BadInput when nothing is left to compute.
+    """
+    if views(program).free.issuperset(op.name for op in program.ops):
+        raise BadInput(program.name, "the model computes nothing: it has no op, or only views")
     return _Measure(program).graph().with_program(program)
 
 
@@ -79,12 +86,15 @@ class _Measure:
     def _operands(self, op: ProgramOp) -> list[tuple[Reference, TensorType]]:
         """What `op` reads, constants left out: the value that holds the data, and the type in which the op sees it."""
         out = []
-        for kind in ("op", "input", "weight"):
-            for name in op.references(kind):
-                root = self.views.root_of((kind, name))
-                if root is not None and not (kind == "op" and self.program.op[name].many):
-                    out.append((root, self.program.type_of({kind: name})))
+        for kind, name in op.operands():
+            root = self.views.root_of((kind, name))
+            if root is not None and not (kind == "op" and self.program.op[name].many):
+                out.append((root, self.program.type_of({kind: name})))
         return out
+
+    def _types(self, op: ProgramOp) -> list[TensorType]:
+        """The types of all tensors among the arguments of `op`, in their order, constants too."""
+        return [self.program.type_of({kind: name}) for kind, name in op.operands()]
 
     def _readers(self) -> dict[Reference, list[str]]:
         """The graph ops that read each value, in order, once each; reads within an op are left out."""
@@ -124,7 +134,7 @@ class _Measure:
             kind=kind,
             target=op.target,
             module=op.module,
-            flop=flop_of(op, kind, [t for _, t in operands]),
+            flop=flop_of(op, kind, self._types(op)),
             elements=max((t.elements for t in results), default=0),
             read_bytes=0 if kind == "none" else touched_input,
             write_bytes=write,
@@ -156,52 +166,72 @@ class _Measure:
 
 def kind_of(op: ProgramOp) -> Kind:
     """What sort of work `op` is, for the cost model."""
-    return KIND_OF.get(op.target.split(".")[1] if "." in op.target else op.target, "elementwise")
+    return KIND_OF.get(_name(op), "none" if op.view else "elementwise")
+
+
+def _name(op: ProgramOp) -> str:
+    return op.target.split(".")[1] if "." in op.target else op.target
 
 
 def flop_of(op: ProgramOp, kind: Kind, operands: list[TensorType]) -> float:
-    """FLOP of `op` from the types of what it reads (constants and scalars left out) and returns."""
+    """FLOP of `op` from the types of the tensors among its arguments, in their order, and of what it returns."""
     result = next((t for t in op.outputs if t is not None), None)
     if result is None or kind in ("none", "copy", "embedding"):
         return 0.0
-    name = op.target.split(".")[1] if "." in op.target else op.target
-    formula = _FLOP.get(name) or _FLOP_OF_KIND.get(kind)
-    return float(formula(operands, result)) if formula else float(result.elements)
+    formula = _FLOP.get(_name(op)) or _FLOP_OF_KIND.get(kind)
+    return float(formula(op, operands, result)) if formula else float(result.elements)
 
 
-def _inner(operands: list[TensorType], result: TensorType) -> float:
+def _inner(op: ProgramOp, operands: list[TensorType], result: TensorType) -> float:
     """2·k for each element of the result, k the length of the sums: the last dimension of the first factor."""
     return 2 * result.elements * operands[0].shape[-1]
 
 
-def _inner_of_second(operands: list[TensorType], result: TensorType) -> float:
+def _inner_of_second(op: ProgramOp, operands: list[TensorType], result: TensorType) -> float:
     """As `_inner`, for operators whose first operand is what the product is added to."""
     return 2 * result.elements * operands[1].shape[-1]
 
 
-def _convolution(operands: list[TensorType], result: TensorType) -> float:
-    """2 · input channels a group · kernel elements for each element of the result."""
-    return 2 * result.elements * math.prod(operands[1].shape[1:])
+def _einsum(op: ProgramOp, operands: list[TensorType], result: TensorType) -> float:
+    """2 · the sizes of the indices that are summed over, for each element of the result."""
+    left, arrow, right = str(op.args[0]).replace(" ", "").partition("->")
+    if not arrow:
+        right = "".join(letter for letter in left if left.count(letter) == 1)
+    sizes: dict[str, int] = {}
+    for letters, operand in zip(left.split(","), operands, strict=True):
+        before, _, after = letters.partition("...")
+        sizes |= dict(zip(before, operand.shape, strict=False))
+        sizes |= dict(zip(reversed(after), reversed(operand.shape), strict=False))
+    return 2 * result.elements * math.prod(size for letter, size in sizes.items() if letter not in right)
 
 
-def _attention(operands: list[TensorType], result: TensorType) -> float:
+def _convolution(op: ProgramOp, operands: list[TensorType], result: TensorType) -> float:
+    """2 · channels a group · kernel elements for each element of the result; of the input where transposed."""
+    transposed = "transpose" in op.target or (_name(op) == "convolution" and op.args[6] is True)
+    return 2 * (operands[0] if transposed else result).elements * math.prod(operands[1].shape[1:])
+
+
+def _attention(op: ProgramOp, operands: list[TensorType], result: TensorType) -> float:
     """Two products of query length × key length × head size, for each batch and head."""
     query, key, value = operands[:3]
     *batch, length, size = query.shape
     return 2 * math.prod(batch) * length * key.shape[-2] * (size + value.shape[-1])
 
 
-_FLOP: dict[str, Callable[[list[TensorType], TensorType], float]] = {
+Formula = Callable[[ProgramOp, list[TensorType], TensorType], float]
+
+_FLOP: dict[str, Formula] = {
+    "einsum": _einsum,
     "addmm": _inner_of_second,
     "baddbmm": _inner_of_second,
     "addmv": _inner_of_second,
 }
-_FLOP_OF_KIND: dict[Kind, Callable[[list[TensorType], TensorType], float]] = {
+_FLOP_OF_KIND: dict[Kind, Formula] = {
     "matmul": _inner,
     "conv": _convolution,
     "attention": _attention,
-    "softmax": lambda operands, result: 3 * result.elements,
-    "normalization": lambda operands, result: 5 * result.elements,
-    "pool": lambda operands, result: operands[0].elements if operands else result.elements,
-    "reduce": lambda operands, result: operands[0].elements if operands else result.elements,
+    "softmax": lambda op, operands, result: 3 * result.elements,
+    "normalization": lambda op, operands, result: 5 * result.elements,
+    "pool": lambda op, operands, result: operands[0].elements if operands else result.elements,
+    "reduce": lambda op, operands, result: operands[0].elements if operands else result.elements,
 }

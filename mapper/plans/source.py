@@ -9,7 +9,7 @@ from mapper.errors import UsageError
 from mapper.graph.model import Graph
 from mapper.graph.trace import trace
 from mapper.plans.model import ModelRef, Plan, TensorSpec
-from mapper.program.cards import Realised, realise
+from mapper.program.cards import Realised, is_bundled, realise
 
 
 def graph_of_source(source: str, options: Mapping[str, Any] | None = None) -> tuple[Graph, ModelRef]:
@@ -43,16 +43,14 @@ def model_reference(realised: Realised, graph: Graph, source: str, options: dict
     )
 
 
-def source_of_plan(plan: Plan, *, model: str | None, trust: bool) -> str:
-    """The source from which to trace the model of `plan` again.
+def trusted(plan: Plan, *, model: str | None = None, trust: bool = False) -> Plan:
+    """`plan` with a model source that may be run.
 
     A plan is data, so code that only the plan names is not run: a bundled card is, other sources need `model` (the
     user naming it) or `trust`.
 
     Raises: UsageError saying which option to give.
     """
-    from mapper.program.cards import is_bundled
-
     source = model or plan.model.source
     if not source:
         raise UsageError("the plan does not say where its model comes from", todo="Name it: --model SOURCE.")
@@ -61,4 +59,4 @@ def source_of_plan(plan: Plan, *, model: str | None, trust: bool) -> str:
             f"the plan names the model {source!r}, which is code outside mapper; reading a plan does not run code",
             todo=f"Name it yourself (--model {source}) or trust the plan (--trust).",
         )
-    return source
+    return plan.model_copy(update={"model": plan.model.model_copy(update={"source": source})})

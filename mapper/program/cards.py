@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pydantic import Field, field_validator
 
 from mapper import jsonio
-from mapper.errors import BadInput, MissingFeature, UnknownName, UsageError
+from mapper.errors import BadInput, MapperError, MissingFeature, UnknownName
 from mapper.jsonio import Record
 
 if TYPE_CHECKING:
@@ -41,6 +41,13 @@ class CardInput(Record):
             raise ValueError(f"{dtype!r} is no dtype of an input")
         return dtype
 
+    @field_validator("shape")
+    @classmethod
+    def _positive(cls, shape: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        if any(isinstance(n, int) and n < 1 for n in shape):
+            raise ValueError("sizes must be at least 1")
+        return shape
+
 
 class ModelCard(Record):
     """A model: the class to build, the configuration to build it from, the item that it takes."""
@@ -55,6 +62,14 @@ class ModelCard(Record):
     inputs: tuple[CardInput, ...] = Field(min_length=1)
     item: str = Field(default="item", description="what one element of the batch is: image, sequence of 128 tokens")
     seed: int = 0
+
+
+class Options(Record):
+    """What may be chosen of a model: items per call, seed of the random weights, a file that replaces them."""
+
+    batch: int = Field(default=1, ge=1)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    weights: str | None = None
 
 
 class ItemSpec(Protocol):
@@ -120,13 +135,13 @@ def load_card(source: str) -> ModelCard:
     Raises: UnknownName with near names; BadInput with the place of the first violation.
     """
     if source.endswith(".toml"):
-        return _parse(jsonio.read_bytes(Path(source)).decode(errors="replace"), source)
+        return _parse(jsonio.read_bytes(Path(source)), source)
     local = Path("models") / f"{source}.toml"
     if local.is_file():
-        return _parse(local.read_text(), str(local))
+        return _parse(jsonio.read_bytes(local), str(local))
     entry = _bundled() / f"{source}.toml"
     if "/" not in source and entry.is_file():
-        return _parse(entry.read_text(), f"models/{source}.toml")
+        return _parse(entry.read_bytes(), f"models/{source}.toml")
     known = card_names()
     raise UnknownName("model", source, difflib.get_close_matches(source, known), known)
 
@@ -140,21 +155,17 @@ def realise(source: str, options: Mapping[str, Any] | None = None, *, fake: bool
 
     Raises: UnknownName, BadInput, MissingFeature when the library that a card names is not installed.
     """
-    options = dict(options or {})
-    unknown = set(options) - {"batch", "seed", "weights"}
-    if unknown:
-        raise UsageError(f"a model has no option {sorted(unknown)[0]!r}")
+    chosen = jsonio.validated(Options, dict(options or {}), "options of the model")
     if ":" in source and not source.endswith(".toml"):
-        return _from_callable(source, options)
+        return _from_callable(source, chosen)
     card = load_card(source)
-    batch = int(options.get("batch", 1))
     specs = tuple(
-        InputSpec(i.name, tuple(batch if n == "batch" else n for n in i.shape), i.dtype, i.high) for i in card.inputs
+        InputSpec(i.name, tuple(chosen.batch if n == "batch" else n for n in i.shape), i.dtype, i.high)
+        for i in card.inputs
     )
-    module = _build(card, int(options.get("seed", card.seed)), fake)
-    weights = f"seed:{options.get('seed', card.seed)}"
-    if options.get("weights"):
-        weights = _load_weights(module, Path(options["weights"]), fake)
+    seed = card.seed if chosen.seed is None else chosen.seed
+    module = _build(card, seed, fake)
+    weights = _load_weights(module, Path(chosen.weights), fake) if chosen.weights else f"seed:{seed}"
     example = random_items(specs, 1, seed=0)[0]
     return Realised(module, (), example, card.name, card.title, card.item, weights, specs)
 
@@ -178,9 +189,11 @@ def _bundled() -> Any:
     return importlib.resources.files("mapper.models")
 
 
-def _parse(text: str, source: str) -> ModelCard:
+def _parse(data: bytes, source: str) -> ModelCard:
     try:
-        document = tomllib.loads(text)
+        document = tomllib.loads(data.decode())
+    except UnicodeDecodeError:
+        raise BadInput(source, "not TOML: not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(source, f"not TOML: {error}") from None
     jsonio.require_schema(document, "mapper-model/1", source)
@@ -190,20 +203,39 @@ def _parse(text: str, source: str) -> ModelCard:
 def _look_up(path: str, wanted_by: str) -> Callable[..., Any]:
     """The object that `package.module:name` names."""
     package, _, name = path.partition(":")
+    if not all(part.isidentifier() for part in [*package.split("."), *name.split(".")]):
+        raise BadInput(wanted_by, f"{path!r} is not of the form package.module:name")
+    top = package.partition(".")[0]
     try:
         found: Any = _import(package)
+        for part in name.split("."):
+            found = getattr(found, part)
     except ModuleNotFoundError as error:
-        top = package.partition(".")[0]
         if error.name != top:
             raise BadInput(wanted_by, f"importing {package} fails: {error}") from error
         raise MissingFeature(
             f"{wanted_by} needs the package {top}, which is not installed", todo=f"python -m pip install {top}"
         ) from None
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise BadInput(wanted_by, f"{package} has no {name}")
-        found = getattr(found, part)
+    except AttributeError as error:
+        raise BadInput(wanted_by, f"{package} has no {name}") from error
+    except Exception as error:  # importing runs the package's code, which raises whatever it likes
+        raise BadInput(wanted_by, f"importing {package} fails: {_told(error)}") from error
     return found  # type: ignore[no-any-return]
+
+
+def _called(wanted_by: str, build: Callable[[], Any]) -> Any:
+    """What `build` returns; what it raises becomes a BadInput."""
+    try:
+        return build()
+    except MapperError:
+        raise
+    except Exception as error:  # the code of a model raises whatever it likes
+        raise BadInput(wanted_by, f"building the model fails: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _import(package: str) -> Any:
@@ -228,11 +260,12 @@ def _build(card: ModelCard, seed: int, fake: bool) -> torch.nn.Module:
             return kind(**card.options)  # type: ignore[no-any-return]
         return kind(_look_up(card.config, f"model {card.name}")(**card.options))  # type: ignore[no-any-return]
 
+    wanted_by = f"model {card.name}"
     if fake:
-        return without_weights(build)
+        return _called(wanted_by, lambda: without_weights(build))  # type: ignore[no-any-return]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build().eval()
+        return _called(wanted_by, build).eval()  # type: ignore[no-any-return]
 
 
 def _load_weights(module: torch.nn.Module, path: Path, fake: bool) -> str:
@@ -241,9 +274,9 @@ def _load_weights(module: torch.nn.Module, path: Path, fake: bool) -> str:
 
     from mapper.program.weights import read_weights
 
-    with _open(path) as file:
-        identity = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     given = read_weights(path)
+    with path.open("rb") as file:
+        identity = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     own = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
     for name, tensor in given.items():
         if name not in own:
@@ -264,22 +297,16 @@ def _load_weights(module: torch.nn.Module, path: Path, fake: bool) -> str:
     return identity
 
 
-def _open(path: Path) -> Any:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise BadInput(str(path), f"cannot be read: {error.strerror}") from error
-
-
-def _from_callable(source: str, options: dict[str, Any]) -> Realised:
+def _from_callable(source: str, options: Options) -> Realised:
     """Calls `package.module:callable`: it returns a module, and a tensor, tuple or dict of example inputs."""
     import torch
 
     kind = _look_up(source, source)
-    seed = int(options.get("seed", 0))
+    seed = options.seed or 0
+    batch = {"batch": options.batch} if options.batch != 1 else {}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        returned = kind(batch=options["batch"]) if options.get("batch", 1) != 1 else kind()
+        returned = _called(source, lambda: kind(**batch))
     if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], torch.nn.Module)):
         raise BadInput(
             source, "must return (module, example inputs)", todo="Example inputs: a tensor, a tuple or a dict."
@@ -287,10 +314,11 @@ def _from_callable(source: str, options: dict[str, Any]) -> Realised:
     module, example = returned[0].eval(), returned[1]
     kwargs = dict(example) if isinstance(example, Mapping) else {}
     args = () if kwargs else tuple(example) if isinstance(example, tuple | list) else (example,)
-    weights = f"seed:{seed}"
-    if options.get("weights"):
-        weights = _load_weights(module, Path(options["weights"]), fake=False)
+    weights = _load_weights(module, Path(options.weights), fake=False) if options.weights else f"seed:{seed}"
     named = kwargs or {f"arg{i}": tensor for i, tensor in enumerate(args)}
+    for name, value in named.items():
+        if not isinstance(value, torch.Tensor):
+            raise BadInput(source, f"the example input {name!r} is a {type(value).__name__}, no tensor")
     specs = tuple(
         InputSpec(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), _high(tensor))
         for name, tensor in named.items()
@@ -301,4 +329,6 @@ def _from_callable(source: str, options: dict[str, Any]) -> Realised:
 
 def _high(tensor: torch.Tensor) -> int | None:
     """Example integers say how large integers may be."""
-    return None if tensor.is_floating_point() else int(tensor.max()) + 1 if tensor.numel() else 1
+    if tensor.is_floating_point() or tensor.is_complex():
+        return None
+    return max(1, int(tensor.max()) + 1) if tensor.numel() else 1

@@ -94,6 +94,17 @@ class ProgramOp(Record):
             raise ValueError(f"{target!r} is not an operator of torch's own namespaces (aten, prims)")
         return target
 
+    @model_validator(mode="after")
+    def _part(self) -> Self:
+        if self.target == "getitem" and not (
+            len(self.args) == 2
+            and len(list(references(self.args[0], "op"))) == 1
+            and type(self.args[1]) is int
+            and not self.kwargs
+        ):
+            raise ValueError("getitem takes an op that returns a tuple, and a number")
+        return self
+
     @property
     def type(self) -> TensorType:
         """The type of its only tensor."""
@@ -105,6 +116,10 @@ class ProgramOp(Record):
     def references(self, kind: str) -> Iterator[str]:
         """Names of what the arguments refer to, of `kind` "op", "input" or "weight", in order, repeats kept."""
         return references(self.args, kind, self.kwargs)
+
+    def operands(self) -> Iterator[tuple[str, str]]:
+        """(kind, name) of every value that the arguments refer to, in their order, repeats kept."""
+        return _operands([*self.args, *self.kwargs.values()])
 
 
 class Input(Record):
@@ -134,21 +149,29 @@ class Program(Record):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        known = {kind: {x.name for x in values} for kind, values in (("input", self.inputs), ("weight", self.weights))}
-        known["op"] = set()
+        known: dict[str, dict[str, bool]] = {"input": {}, "weight": {}, "op": {}}
+        given = {"input": [x.name for x in self.inputs], "weight": [x.name for x in self.weights]}
+        for kind, names in given.items():
+            for i, name in enumerate(names):
+                if name in known[kind]:
+                    raise ValueError(f"/{kind}s/{i}: a second {kind} is called {name!r}")
+                known[kind][name] = False
         for i, op in enumerate(self.ops):
             for kind in REFERENCES:
                 for name in op.references(kind):
                     if name not in known[kind]:
                         raise ValueError(f"/ops/{i}: {op.name} reads the {kind} {name!r}, which is not there before it")
-            if op.name in known["op"]:
-                raise ValueError(f"/ops/{i}: a second op is called {op.name!r}")
-            known["op"].add(op.name)
+                    if known[kind][name] != (op.target == "getitem"):
+                        raise ValueError(
+                            f"/ops/{i}: {op.name} reads {name!r}: only getitem reads tuples, and only those"
+                        )
+            if op.name in known["op"] or op.name in known["input"]:
+                raise ValueError(f"/ops/{i}: a second op or input is called {op.name!r}")
+            known["op"][op.name] = op.many
         for i, output in enumerate(self.outputs):
-            if not any(
-                set(references(output, kind)) <= known[kind] and list(references(output, kind)) for kind in REFERENCES
-            ):
-                raise ValueError(f"/outputs/{i}: {output!r} refers to nothing in the program")
+            ((kind, name),) = output.items() if isinstance(output, dict) and len(output) == 1 else (("", ""),)
+            if kind not in known or not isinstance(name, str) or known[kind].get(name, True):
+                raise ValueError(f"/outputs/{i}: {output!r} refers to no tensor of the program")
         return self
 
     @cached_property
@@ -182,6 +205,15 @@ class Program(Record):
         if kind == "op":
             return self.op[name].type
         return self.input[name].type if kind == "input" else self.weight[name].type
+
+
+def _operands(argument: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(argument, list | tuple):
+        for value in argument:
+            yield from _operands(value)
+    for kind in REFERENCES:
+        if isinstance(argument, dict) and len(argument) == 1 and isinstance(argument.get(kind), str):
+            yield kind, argument[kind]
 
 
 def references(argument: Any, kind: str, *more: Any) -> Iterator[str]:

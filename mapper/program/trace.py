@@ -80,8 +80,9 @@ def _export(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
     modes = {t.fake_mode for t in model.parameters() if isinstance(t, FakeTensor)}
     try:
         with _quiet(), next(iter(modes), contextlib.nullcontext()):
-            if modes:
-                args, kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, torch.empty_like, (args, kwargs))
+            # a tensor given twice must become two inputs: each place gets a tensor object of its own
+            own = torch.empty_like if modes else torch.Tensor.detach
+            args, kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, own, (args, kwargs))
             return torch.export.export(model, args, kwargs, strict=False).run_decompositions({})
     except Exception as error:  # torch.export raises whatever the model raises
         lines = [line for line in str(error).splitlines() if line.strip()]
@@ -202,6 +203,13 @@ class _Reader:
         value = node.meta.get("val")
         many = isinstance(value, tuple | list)
         parts: list[Any] = list(value) if isinstance(value, tuple | list) else [value]
+        if not any(isinstance(part, torch.Tensor) for part in parts):
+            raise BadInput(
+                self.name,
+                f"{name} turns a tensor into a number of the program",
+                place=_line(node),
+                todo="Keep it a tensor: no .item(), int() or float() of one.",
+            )
         try:
             return ProgramOp(
                 name=node.name,

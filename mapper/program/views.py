@@ -34,8 +34,7 @@ def views(program: Program) -> Views:
     free: set[str] = set()
     constant: set[str] = set()
     for op in program.ops:
-        operands = list(op.references("op"))
-        if not any(True for kind in ("input", "weight") for _ in op.references(kind)) and constant.issuperset(operands):
+        if all(kind == "op" and name in constant for kind, name in op.operands()):
             constant.add(op.name)
             free.add(op.name)
             root[op.name] = None
@@ -51,14 +50,10 @@ def _shows_all(program: Program, op: ProgramOp) -> bool:
     """True for a view with every distinct element of what it shows."""
     if not op.view or op.many or op.target == "getitem":
         return False
-    base = next(iter(_references(op)))
-    return program.type_of({base[0]: base[1]}).bytes == op.type.bytes
+    kind, name = next(op.operands())
+    return program.type_of({kind: name}).bytes == op.type.bytes
 
 
 def _behind(op: ProgramOp, root: dict[str, Reference | None]) -> Reference | None:
-    kind, name = next(iter(_references(op)))
+    kind, name = next(op.operands())
     return root[name] if kind == "op" else (kind, name)
-
-
-def _references(op: ProgramOp) -> list[Reference]:
-    return [(kind, name) for kind in ("op", "input", "weight") for name in op.references(kind)]

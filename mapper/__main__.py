@@ -1,0 +1,5 @@
+"""`python -m mapper` is the command line."""
+
+from mapper.cli.main import main
+
+main()
