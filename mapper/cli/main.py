@@ -56,6 +56,8 @@ def _code() -> int:
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):  # typer leaves so, whichever pipe it was
             return _unwritten(error.__context__)
+        if isinstance(error.__context__, KeyboardInterrupt):
+            return _interrupted()
         raise
     except OSError as error:
         return _unwritten(error)

@@ -136,18 +136,7 @@ def _program(file: BinaryIO, source: str) -> Program:
         raise BadInput(source, f"{size} bytes; a program has at most {MAX_PROGRAM_BYTES}")
     document = jsonio.parse_json(file.read(), source)
     jsonio.require_schema(document, SCHEMA, source)
-    _refuse_deep(document, source)
     return jsonio.validated(Program, document, source)
-
-
-def _refuse_deep(document: object, source: str) -> None:
-    """Arguments are nested a few levels; what walks them recursively relies on that."""
-    level = [document]
-    for _ in range(jsonio.MAX_DEPTH):
-        parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
-        level = [inner for part in parts for inner in part]
-    if level:
-        raise BadInput(source, f"nested more than {jsonio.MAX_DEPTH} deep")
 
 
 def _sample(program: Program, tensors: Tensors, source: str) -> Sample:

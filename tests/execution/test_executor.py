@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mapper.errors import BadInput, MachineMismatch, UsageError
+from mapper.execution import place
 from mapper.execution.executor import Executor
 from mapper.execution.layout import lay_out, stage_programs
 from tests.execution import models
@@ -157,7 +158,8 @@ def test_many_outputs_strides_and_an_input_that_is_an_output() -> None:
                 assert torch.equal(wanted, output)
 
 
-def test_an_executor_runs_once_and_only_inside_its_block() -> None:
+def test_an_executor_runs_once_and_only_inside_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place, "_name", lambda pu: f"\0mapper-test-{os.getpid()}-{pu}")  # apart from runs beside this
     plan = plan_for(MLP, cuts(MLP.graph, [8]), machine=machine_here())
     running = Executor(plan, MLP.module, machine=machine_here())
     with pytest.raises(UsageError, match="not running"):

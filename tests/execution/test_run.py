@@ -98,10 +98,12 @@ def test_commands_run_a_plan_and_its_bundle(tmp_path: Path) -> None:
     app.command("bundle")(bundle_command)
     plan = plan_for(MLP, cuts(MLP.graph, [4, 4]), source=SOURCE)
     save_plan(plan, tmp_path / "plan.json")
-    written = CliRunner().invoke(app, ["bundle", str(tmp_path / "plan.json"), "-o", str(tmp_path / "mlp.bundle")])
+    written = CliRunner().invoke(
+        app, ["bundle", str(tmp_path / "plan.json"), "--trust", "-o", str(tmp_path / "mlp.bundle")]
+    )
     assert written.exit_code == 0, written.output
     common = ["--items", "5", "--warmup", "1", "--oversubscribe"]
-    text = CliRunner().invoke(app, ["run", str(tmp_path / "plan.json"), *common], catch_exceptions=False)
+    text = CliRunner().invoke(app, ["run", str(tmp_path / "plan.json"), "--trust", *common], catch_exceptions=False)
     assert (
         "items/s" in text.stdout and "outputs identical to those of the original model" in text.stdout.splitlines()[0]
     )

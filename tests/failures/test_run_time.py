@@ -197,7 +197,7 @@ def children(pid: int) -> list[int]:
 def test_ctrl_c_ends_the_command_with_130(tmp_path: Path, pause: Callable[[list[int]], bool]) -> None:
     plan = plan_for(MLP, cuts(MLP.graph, [4, 4]), source="tests.failures.test_run_time:model")
     save_plan(plan, tmp_path / "plan.json")
-    options = ["run", str(tmp_path / "plan.json"), "--oversubscribe", "--items", "100000000"]
+    options = ["run", str(tmp_path / "plan.json"), "--trust", "--oversubscribe", "--items", "100000000"]
     with started(["-c", "from mapper.cli.main import main; main()", *options], start_new_session=True) as command:
         until = time.monotonic() + 60
         while pause(pids := children(command.pid)):
