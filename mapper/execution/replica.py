@@ -9,7 +9,6 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,13 +17,11 @@ from mapper.backends import eager
 from mapper.errors import BadInput
 from mapper.execution.layout import Layout
 from mapper.execution.memory import Memory, Semaphore
+from mapper.execution.post import Post
 from mapper.execution.ring import Consumer, Producer
 from mapper.jsonio import Record
 from mapper.program.model import Program, TensorType
 from mapper.program.weights import map_weights
-
-if TYPE_CHECKING:
-    from mapper.execution.worker import Post
 
 
 class Job(Record):

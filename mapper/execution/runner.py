@@ -20,8 +20,8 @@ from mapper.errors import ExecutionFailed, MachineMismatch, MapperError, Missing
 from mapper.execution.layout import Layout
 from mapper.execution.memory import Memory, anonymous_file
 from mapper.execution.place import Places
+from mapper.execution.post import Post
 from mapper.execution.replica import Counters, Doing, Job
-from mapper.execution.worker import Post
 from mapper.machine.model import format_pus
 from mapper.program.model import Program
 

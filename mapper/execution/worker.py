@@ -15,26 +15,10 @@ import threading
 import traceback
 
 from mapper.errors import MapperError
+from mapper.execution.post import Post
 from mapper.host.affinity import pin
-from mapper.jsonio import Record
 
 MAX_REPORT_CHARACTERS = 20_000
-
-
-class Post(Record):
-    """Where a worker stands: whose child it is, its PUs, and the inherited descriptors.
-
-    `job` is a file with what it computes, `weights` a safetensors file, `memory` what the run shares, `control` is
-    held open by the parent as long as it lives, and `status` takes what the worker reports.
-    """
-
-    parent: int
-    pus: tuple[int, ...]
-    job: int
-    memory: int
-    weights: int
-    control: int
-    status: int
 
 
 def main() -> None:

@@ -269,7 +269,10 @@ def _build(card: ModelCard, seed: int, fake: bool) -> torch.nn.Module:
 
 
 def _load_weights(module: torch.nn.Module, path: Path, fake: bool) -> str:
-    """Puts the tensors of the safetensors file `path` into `module`; its identity is the hash of the file."""
+    """Puts the tensors of the safetensors file `path` into `module`; its identity is the hash of the file.
+
+    Floating-point tensors may be of another precision: they are converted to the model's.
+    """
     import hashlib
 
     from mapper.program.weights import read_weights
@@ -288,8 +291,14 @@ def _load_weights(module: torch.nn.Module, path: Path, fake: bool) -> str:
             raise BadInput(
                 str(path), f"{name!r} has shape {list(tensor.shape)}, the model's has {list(own[name].shape)}"
             )
+        if own[name].is_floating_point() != tensor.is_floating_point():
+            raise BadInput(str(path), f"{name!r} is {tensor.dtype}, the model's is {own[name].dtype}")
     held = {id(own[name]) for name in given}
-    missing = [name for name in module.state_dict(keep_vars=True) if id(own[name]) not in held]
+    missing = [
+        name
+        for name in module.state_dict(keep_vars=True)
+        if id(own[name]) not in held and not name.endswith("num_batches_tracked")  # which only training reads
+    ]
     if missing:
         raise BadInput(str(path), f"{len(missing)} weights of the model are not in it, such as {missing[0]!r}")
     if not fake:

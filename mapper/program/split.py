@@ -17,7 +17,8 @@ def split(program: Program, stages: Sequence[Sequence[str]]) -> tuple[Program, .
     is either read by a later stage or an output of the model. Stages must be in an order in which values only flow
     forward.
 
-    Raises: ValueError when `stages` is no such partition.
+    Raises: ValueError when `stages` is no such partition. Stages in another order come out with an input
+    that no stage before them gives.
     """
     seen = views(program)
     home = _homes(program, stages, seen)
@@ -29,6 +30,9 @@ def _homes(program: Program, stages: Sequence[Sequence[str]], seen: Views) -> di
     home = {name: s for s, names in enumerate(stages) for name in names}
     if len(home) != sum(len(names) for names in stages):
         raise ValueError("an op is in two stages")
+    for name in home:
+        if name not in program.op or name in seen.free or program.op[name].target == "getitem":
+            raise ValueError(f"{name!r} is no op that a stage could have")
     for op in program.ops:
         if op.target == "getitem":
             home[op.name] = home[next(op.references("op"))]
