@@ -72,7 +72,9 @@ def parse_json(data: bytes | str, source: str) -> Any:
 
     def finite(text: str) -> float:
         value = float(text)
-        return value if math.isfinite(value) else refuse(text)
+        if not math.isfinite(value):
+            raise BadInput(source, f"the number {text} is too large")
+        return value
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         out = dict(pairs)
@@ -194,14 +196,14 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             with path.open("wb") as device:
                 yield device
             return
-        path = Path(os.path.realpath(path))
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        target = Path(os.path.realpath(path))
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         with os.fdopen(handle, "wb") as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        os.replace(temporary, target)
         temporary = None
     except OSError as error:
         raise SystemRefused(f"{path} cannot be written: {error.strerror}") from error

@@ -12,7 +12,10 @@ from types import FrameType
 import typer
 
 from mapper.cli import bench, bundle, check, doctor, model, plan, run, schema, topo
-from mapper.errors import MapperError, SystemRefused
+from mapper.errors import MapperError, MissingFeature, SystemRefused
+
+OPTIONAL = {"ortools": "ortools>=9.14,<9.15", "transformers": "transformers>=4.50", "safetensors": "safetensors>=0.4"}
+"""What a board that only runs plans lacks, and how pip is asked for it."""
 
 app = typer.Typer(
     help="Which cores of a many-core CPU compute which part of a neural network: planned, proved, run, measured.",
@@ -61,6 +64,16 @@ def _code() -> int:
         raise
     except OSError as error:
         return _unwritten(error)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in OPTIONAL:
+            raise
+        missing = MissingFeature(
+            f"this command needs the package {package}, which is not installed",
+            todo=f"python -m pip install '{OPTIONAL[package]}'",
+        )
+        print(f"mapper: {missing}", file=sys.stderr)
+        return missing.exit_code
     except Exception as error:
         # typer brings its own copy of click in some versions and uses the installed one in others
         if type(error).__name__ == "Abort":

@@ -123,8 +123,6 @@ class _Measure:
         kind = kind_of(op)
         operands = self._operands(op)
         results = [t for t in op.outputs if t is not None]
-        if op.target.startswith("aten._native_batch_norm"):
-            results = results[:1]  # the saved statistics are empty in inference
         write = 0 if kind == "none" else sum(t.bytes for t in results)
         reads = {root: t.bytes for root, t in operands if root[0] != "weight"}
         weights = {root[1]: self._use(op, kind, root[1], results) for root, t in operands if root[0] == "weight"}

@@ -124,9 +124,11 @@ def card_names() -> list[str]:
 
 
 def is_bundled(source: str) -> bool:
-    """Whether `source` is the name of a bundled card that no card of the working folder stands before."""
-    local = Path("models") / f"{source}.toml"
-    return source.isidentifier() and not local.is_file() and (_bundled() / f"{source}.toml").is_file()
+    """Whether `source` is the name of a bundled card that no other card of the working folder stands before."""
+    bundled, local = _bundled() / f"{source}.toml", Path("models") / f"{source}.toml"
+    if not source.isidentifier() or not bundled.is_file():
+        return False
+    return not local.is_file() or jsonio.read_bytes(local) == bundled.read_bytes()  # such as in mapper's own folder
 
 
 def load_card(source: str) -> ModelCard:

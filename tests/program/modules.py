@@ -142,3 +142,8 @@ def same(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
         a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.isnan(), b.isnan())
         and torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(left, right, strict=True)
     )  # fmt: skip
+
+
+def attention(batch: int = 2) -> tuple[nn.Module, torch.Tensor]:
+    """As `package.module:callable` for the command line."""
+    return Attention(), torch.zeros(batch, 5, 16)

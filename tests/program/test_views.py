@@ -58,7 +58,7 @@ def test_a_view_of_a_part_and_a_copy_are_not(name: str) -> None:
 
 
 def test_views_of_views_inputs_and_weights() -> None:
-    found = of(lambda x, w: x.t().view(4, 6)[None] * w.expand(6, 4).t())
+    found = of(lambda x, w: x.view(6, 4).t()[None] * w.expand(6, 4).t())
     assert [root for free, root in found.values() if free] == [
         ("input", "x"), ("input", "x"), ("input", "x"), ("weight", "weight"), ("weight", "weight"),
     ]  # fmt: skip
