@@ -59,7 +59,8 @@ class Infeasible(MapperError):
 
     def __init__(self, what: str, levers: Sequence[str] = ()) -> None:
         self.levers = list(levers)
-        super().__init__(what, todo="\n".join(f"  - {lever}" for lever in levers))
+        head = "Any one of these makes it feasible:" if len(self.levers) > 1 else "This makes it feasible:"
+        super().__init__(what, todo="\n  ".join([head, *self.levers]) if self.levers else "")
 
 
 class NoPlanInTime(MapperError):

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mapper.cli.plan import Batch, Json, Model, Seed, Weights, model_options
+from mapper.cli.output import Json, Progress, emit_json
+from mapper.cli.plan import Batch, Model, Seed, Weights, model_options
 
 
 def bench_command(
@@ -23,7 +24,6 @@ def bench_command(
 ) -> None:
     """Measure the best plan for this machine against native, streams and a forced 2-stage pipeline, interleaved."""
     from mapper import jsonio
-    from mapper.cli.output import Progress, emit_json
     from mapper.machine.files import load_machine
     from mapper.plans.source import graph_of_source
     from mapper.reports.bench import bench_text

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mapper.cli.output import Json, emit_json
+
 
 def check_command(
     plan: Annotated[Path, typer.Argument(help="A plan file, or a bundle.")],
@@ -15,10 +17,9 @@ def check_command(
     ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Run the code that the plan names as its model.")] = False,
     alone: Annotated[bool, typer.Option("--alone", help="Check what the file alone can show; trace no model.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")] = False,
+    json: Json = False,
 ) -> None:
     """Derive every promise of a plan again; exit code 9 when one does not hold."""
-    from mapper.cli.output import emit_json
     from mapper.cost.roofline import roofline
     from mapper.errors import PromiseBroken
     from mapper.plans.check import check

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from mapper.cli.output import Json, emit_json, width
 
 
-def doctor_command(
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")] = False,
-) -> None:
+def doctor_command(json: Json = False) -> None:
     """Say what this machine and installation can and cannot do, and what follows from it."""
     import dataclasses
 
@@ -17,9 +13,7 @@ def doctor_command(
 
     found = facts()
     if json:
-        from mapper import jsonio
-
-        typer.echo(jsonio.dumps({"facts": [dataclasses.asdict(fact) for fact in found]}), nl=False)
+        emit_json({"facts": [dataclasses.asdict(fact) for fact in found]})
         return
     from rich.console import Console
     from rich.table import Table
@@ -30,6 +24,6 @@ def doctor_command(
     for fact in found:
         style = {"ok": "green", "warn": "yellow", "bad": "red"}[fact.state]
         table.add_row(Text(fact.state, style=style), Text(fact.name), Text(fact.value), Text(fact.consequence))
-    console = Console()
+    console = Console(width=width())
     console.print(f"{amiss} of {len(found)} facts limit what can be done here." if amiss else "Nothing is amiss.")
     console.print(table)

@@ -49,6 +49,8 @@ def _code() -> int:
     try:
         returned = app(standalone_mode=False)
         sys.stdout.flush()
+        if returned == 130:  # so newer versions of typer tell of Ctrl-C
+            return _interrupted()
         return returned if isinstance(returned, int) else 0
     except MapperError as error:
         sys.stdout.flush()
@@ -59,8 +61,6 @@ def _code() -> int:
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):  # typer leaves so, whichever pipe it was
             return _unwritten(error.__context__)
-        if isinstance(error.__context__, KeyboardInterrupt):
-            return _interrupted()
         raise
     except OSError as error:
         return _unwritten(error)

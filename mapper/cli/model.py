@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mapper.cli.plan import Batch, Json, Seed, Weights, model_options
+from mapper.cli.output import Json, Progress, emit_json
+from mapper.cli.plan import Batch, Seed, Weights, model_options
 
 app = typer.Typer(help="Models: list them, look into their graphs.", no_args_is_help=True)
 
@@ -14,7 +15,6 @@ app = typer.Typer(help="Models: list them, look into their graphs.", no_args_is_
 @app.command("list")
 def list_command(json: Json = False) -> None:
     """List the models of ./models and the bundled ones, with their sizes."""
-    from mapper.cli.output import Progress, emit_json
     from mapper.program.cards import card_names
     from mapper.reports.graph import models_text
 
@@ -38,7 +38,6 @@ def show_command(
     json: Json = False,
 ) -> None:
     """Show where the arithmetic, the weights and the bytes of a model are."""
-    from mapper.cli.output import emit_json
     from mapper.jsonio import plain
     from mapper.plans.source import graph_of_source
     from mapper.reports.graph import graph_text, totals
@@ -53,16 +52,15 @@ def show_command(
 def _row(name: str) -> dict[str, Any]:
     """Name, source, parameters, ops and item of one card. A card whose library is absent says so."""
     from mapper.errors import MissingFeature
-    from mapper.plans.source import graph_of_source
-    from mapper.program.cards import load_card
+    from mapper.graph.trace import trace
+    from mapper.program.cards import load_card, realise
 
     card = load_card(name)
     row: dict[str, Any] = {"name": name, "title": card.title, "source": card.class_, "item": card.item}
     try:
-        graph, _ = graph_of_source(name)
+        realised = realise(name, fake=True)
     except MissingFeature as error:
         return row | {"parameters": None, "ops": None, "missing": str(error)}
-    program = graph.program
-    assert program is not None, "a traced graph keeps its program"
-    parameters = sum(weight.type.elements for weight in program.weights)
+    graph = trace(realised.module, realised.kwargs, name=name)
+    parameters = sum(parameter.numel() for parameter in realised.module.parameters())
     return row | {"parameters": parameters, "ops": len(graph.ops), "flop": graph.flop}

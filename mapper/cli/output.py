@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 NamedModel = Annotated[str | None, typer.Option("--model", help="The model's source, instead of the one in the plan.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the code that the plan names as its model.")]
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mapper.cli.output import Json, Progress, emit_json, width
+
 if TYPE_CHECKING:
     from mapper.machine.model import Machine
     from mapper.solver.problem import Limits
@@ -17,7 +19,6 @@ Model = Annotated[
 Batch = Annotated[int, typer.Option(min=1, help="Elements per item: how many one call of the model takes.")]
 Seed = Annotated[int | None, typer.Option(help="Of random weights [the card's].")]
 Weights = Annotated[Path | None, typer.Option(help="A safetensors file with the model's weights.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write the plan here.")]
 
 
@@ -43,7 +44,6 @@ def plan_command(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
     """Find the best mapping of a model onto a machine, and say how good it is proved to be."""
-    from mapper.cli.output import Progress, emit_json, width
     from mapper.jsonio import plain
     from mapper.machine.files import load_machine
     from mapper.plans.file import save_plan

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mapper.cli.output import NamedModel, Progress, Trust, emit_json, width
+from mapper.cli.output import Json, NamedModel, Progress, Trust, emit_json, width
 
 if TYPE_CHECKING:
     from mapper.execution.run import Measurement
@@ -35,7 +35,7 @@ def run_command(
     oversubscribe: Annotated[
         bool, typer.Option("--oversubscribe", help="Share cores where there are too few: for results, not for times.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")] = False,
+    json: Json = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the measurement (JSON) here.")] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:

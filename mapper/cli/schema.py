@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mapper.cli.output import emit_json
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -24,7 +26,6 @@ class Kind(StrEnum):
 
 def schema_command(kind: Annotated[Kind, typer.Argument(help="Which file.")]) -> None:
     """Print the JSON Schema of a file."""
-    from mapper.cli.output import emit_json
 
     emit_json(schema_of(kind))
 

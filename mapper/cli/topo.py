@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mapper.cli.output import Json
+
 if TYPE_CHECKING:
     from mapper.machine.model import Machine
 
 app = typer.Typer(help="Machines: draw, read from this host, validate.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write the topology file here.")]
 
 

@@ -138,7 +138,7 @@ class Claim:
                 for pid, pus in sorted(taken.items())
             )
             raise MachineMismatch(f"cores of the plan are taken by another run of mapper: {whose}",
-                                  todo="Wait for it to end, or plan for other cores (--cores).")  # fmt: skip
+                                  todo="Wait for it to end, or plan for fewer cores (--max-cores).")  # fmt: skip
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

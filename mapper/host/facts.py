@@ -25,7 +25,6 @@ LEAST_MEMORY_BYTES = 2 * 10**9
 PACKAGES = {
     "torch": ("bad", "models cannot be traced or run"),
     "transformers": ("warn", "the library models (vit, bert, gpt2, resnet50, ...) are not available"),
-    "safetensors": ("warn", "bundles cannot be written; reading them works"),
     "ortools": ("warn", "nothing can be planned here; plans made elsewhere can be run"),
 }
 """Packages that features need: how bad it is that one is missing, and what that means."""

@@ -71,7 +71,7 @@ def _limits(plan: Plan) -> str:
     parts = []
     for name, value in plan.request.limits.items():
         shown = format_seconds(value) if name.endswith("_s") else str(value)
-        parts.append(_LIMIT_WORDS.get(name, name + " {}").format(shown))
+        parts.append(_LIMIT_WORDS.get(name, name + " {}").format(shown).replace("≤ 1 replicas", "one replica"))
     return ", ".join(parts)
 
 

@@ -17,12 +17,13 @@ COARSE = 1e-3
 def alternatives(search: Search, chosen: Solution, limits: Limits) -> tuple[Alternative, ...]:
     """What people do without a planner, always; of the others those that no listed plan beats in all of rate,
     latency and cores. The chosen plan itself is left out."""
-    wanted = [("best", "", Limits())] if limits.as_options() else []
+    wanted = _habits(search)
+    if limits.as_options():
+        wanted.append(("best", "", Limits()))
     latency = _round_latency(search, chosen)
     if latency is not None:
         text = _milliseconds(latency)
         wanted.append((f"best within {text}", f"--max-latency {text}", Limits(max_latency_s=latency)))
-    wanted += _habits(search)
     found = []
     for name, options, other in wanted:
         try:
@@ -34,9 +35,10 @@ def alternatives(search: Search, chosen: Solution, limits: Limits) -> tuple[Alte
     kept: list[Alternative] = []
     for row in found:
         known = [own, *((k.throughput_per_s, k.latency_s, k.cores_used) for k in kept)]
-        if not _same(own, row) and not (row.name.startswith("best") and any(_covers(x, row) for x in known)):
-            kept.append(row)
-    return tuple(kept)
+        if any(_same(x, row) for x in known) or (row.name.startswith("best") and any(_covers(x, row) for x in known)):
+            continue
+        kept.append(row)
+    return tuple(sorted(kept, key=lambda row: -row.throughput_per_s))
 
 
 def _habits(search: Search) -> list[tuple[str, str, Limits]]:

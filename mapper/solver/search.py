@@ -76,7 +76,7 @@ class Search:
         request = _Request(self, replace(limits, max_latency_s=None))
         found = request.feasible(math.inf, least_latency=True)
         if found is None:
-            raise Infeasible("no plan keeps the limits", request.levers())
+            raise request.infeasible()
         return request.solution(found, found.period_s, found.period_s)
 
 
@@ -95,7 +95,7 @@ class _Request:
         """The best cover and a proved bound. The first probe is just below the best single stage: that is often it."""
         best = self.feasible(math.inf)
         if best is None:
-            raise Infeasible("no plan keeps the limits", self.levers())
+            raise self.infeasible()
         single = self.single_stage()
         best = single if single is not None and single.period_s < best.period_s else best
         low = self.refuted = min(bounds.area(self.problem, self.limits), best.period_s)
@@ -241,6 +241,14 @@ class _Request:
         whole = self.search.ideals.complete
         proved = bound_s if whole else min(bound_s, bounds.area(self.problem, self.limits))
         return Solution(tuple(stages), found.period_s, best_period_s, proved, whole, self.search.passes)
+
+    def infeasible(self) -> Infeasible:
+        """The error that names the limits in conflict, and what to change."""
+        given = [option for name, option in _OPTIONS.items() if getattr(self.limits, name) is not None]
+        given += ["--max-latency"] if self.limits.max_latency_s is not None else []
+        levers = self.levers()
+        more = "" if levers else "; no change of a single one helps"
+        return Infeasible(f"no plan keeps the limits ({', '.join(given)}){more}", levers)
 
     def levers(self) -> list[str]:
         """For each limit the smallest change that, alone, makes the request feasible."""

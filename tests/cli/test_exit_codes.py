@@ -94,6 +94,13 @@ def test_infeasible_limits_come_with_a_lever_that_helps() -> None:
     assert "Best throughput with latency ≤ " in again.out
 
 
+def test_ctrl_c_is_told_and_leaves_the_old_file(folder: Path) -> None:
+    (folder / "plan.json").write_text("precious")
+    result = mapper(*PLAN, "tests.program.modules:interrupted", "-o", "plan.json")
+    assert (result.code, result.out, result.err) == (130, "", "mapper: interrupted\n")
+    assert (folder / "plan.json").read_text() == "precious"
+
+
 def test_an_old_file_stays_whole_when_the_new_one_cannot_be_written(folder: Path) -> None:
     (folder / "plan.json").write_text("precious")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

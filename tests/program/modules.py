@@ -147,3 +147,8 @@ def same(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
 def attention(batch: int = 2) -> tuple[nn.Module, torch.Tensor]:
     """As `package.module:callable` for the command line."""
     return Attention(), torch.zeros(batch, 5, 16)
+
+
+def interrupted() -> None:
+    """As if the user had pressed Ctrl-C meanwhile."""
+    raise KeyboardInterrupt
