@@ -87,7 +87,7 @@ def test_a_topology_that_is_cut_off(folder: Path) -> None:
 def test_infeasible_limits_come_with_a_lever_that_helps() -> None:
     result = mapper(*PLAN, TINY, "--max-latency", "1us")
     assert (result.code, result.out) == (4, "")
-    lever = re.search(r"  - (--max-latency) (\S+)", result.err)
+    lever = re.search(r"  (--max-latency) (\S+) ", result.err)
     assert lever is not None
     again = mapper(*PLAN, TINY, *lever.groups())
     assert again.code == 0

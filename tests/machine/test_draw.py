@@ -19,7 +19,7 @@ def made_of(*nodes: Node) -> Machine:
 
 def test_sg2042() -> None:
     assert drawing(SG2042, width=64) == [
-        "SOPHON SG2042, 64 XuanTie C920 cores, one socket (64 cores: 4 NUMA nodes × 4 groups × 4 cores)",
+        "SOPHON SG2042 (64 cores: 4 NUMA nodes × 4 groups × 4 cores)",
         "L1d 64 KiB a core · L2 1 MiB a group · L3 64 MiB a package · memory 32 GiB a node",
         "",
         "node 0 ▇▇▇▇ ▇▇▇▇ ▇▇▇▇ ▇▇▇▇   node 1 ▇▇▇▇ ▇▇▇▇ ▇▇▇▇ ▇▇▇▇",
