@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from mapper.cli.output import Json, emit_json, width
+import typer
+
+from mapper.cli.output import Json, emit_json, emit_rich
 
 
 def doctor_command(json: Json = False) -> None:
@@ -15,7 +17,6 @@ def doctor_command(json: Json = False) -> None:
     if json:
         emit_json({"facts": [dataclasses.asdict(fact) for fact in found]})
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -24,6 +25,5 @@ def doctor_command(json: Json = False) -> None:
     for fact in found:
         style = {"ok": "green", "warn": "yellow", "bad": "red"}[fact.state]
         table.add_row(Text(fact.state, style=style), Text(fact.name), Text(fact.value), Text(fact.consequence))
-    console = Console(width=width())
-    console.print(f"{amiss} of {len(found)} facts limit what can be done here." if amiss else "Nothing is amiss.")
-    console.print(table)
+    typer.echo(f"{amiss} of {len(found)} facts limit what can be done here." if amiss else "Nothing is amiss.")
+    emit_rich(table)

@@ -25,6 +25,16 @@ def width() -> int:
     return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
 
 
+def emit_rich(renderable: Any) -> None:
+    """A rich table or text on stdout: in colour on a terminal, plain in a pipe, which may be closed at any time."""
+    from rich.console import Console
+
+    console = Console(width=width())
+    with console.capture() as captured:
+        console.print(renderable)
+    typer.echo(captured.get(), nl=False)
+
+
 class Progress:
     """A line on stderr that is written over, on a terminal only; `quiet` or a pipe shows nothing."""
 

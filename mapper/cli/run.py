@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mapper.cli.output import Json, NamedModel, Progress, Trust, emit_json, width
+from mapper.cli.output import Json, NamedModel, Progress, Trust, emit_json, emit_rich
 
 if TYPE_CHECKING:
     from mapper.execution.run import Measurement
@@ -107,14 +108,12 @@ def answer(measurement: Measurement) -> list[str]:
 def _table(measurement: Measurement) -> None:
     """Load and waiting of each stage: lines and colour on a terminal, plain columns in a pipe."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from mapper.machine.model import format_pus
     from mapper.units import format_seconds
 
-    console = Console(width=width())
-    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
     for title in ("stage", "copies", "PUs", "load", "predicted", "waits for items", "waits for room"):
         table.add_column(title, justify="left" if title == "PUs" else "right", no_wrap=True)
     busiest = max(measurement.stages, key=lambda stage: stage.load_s / stage.replicas)
@@ -125,4 +124,4 @@ def _table(measurement: Measurement) -> None:
             str(stage.id), str(stage.replicas), format_pus(pus), *map(format_seconds, times),
             style="bold" if stage is busiest and len(measurement.stages) > 1 else None,
         )  # fmt: skip
-    console.print(table)
+    emit_rich(table)

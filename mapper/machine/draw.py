@@ -102,6 +102,7 @@ def _laid_out(nodes: Sequence[tuple[str, list[str]]], width: int) -> Iterator[st
     column = max(map(len, texts))
     fit = (width + len(_BETWEEN_NODES)) // (column + len(_BETWEEN_NODES))
     if fit >= 1:
+        fit = -(-len(texts) // -(-len(texts) // fit))  # rows of equal length: 2 + 2, not 3 + 1
         for start in range(0, len(texts), fit):
             yield _BETWEEN_NODES.join(f"{text:{column}}" for text in texts[start : start + fit]).rstrip()
         return

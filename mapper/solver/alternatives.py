@@ -51,12 +51,10 @@ def _habits(search: Search) -> list[tuple[str, str, Limits]]:
     if problem.cores > 1:
         streams = Limits(stages=1, configurations=(one,))
         wanted.append(("streams, one core each", f"--stages 1 --configurations {one.name}", streams))
-    stages = min(problem.groups, search.reduction.problem.ops)
-    if stages > 1:
+    if problem.groups > 1:
         group = next(c for c in problem.configs if c.groups == 1 and c.cores == problem.cores_per_group)
-        options = f"--stages {stages} --replicas 1 --configurations {group.name}"
-        equal = Limits(stages=stages, max_replicas=1, configurations=(group,))
-        wanted.append((f"pipeline of {stages} stages, one group each", options, equal))
+        equal = Limits(max_replicas=1, configurations=(group,))  # the cores allow as many stages as there are groups
+        wanted.append(("pipeline, one group a stage", f"--replicas 1 --configurations {group.name}", equal))
     return wanted
 
 

@@ -139,3 +139,10 @@ def test_the_plan_of_vit_reads_as_it_did(tmp_path: Path) -> None:
     if os.environ.get("MAPPER_WRITE_GOLDEN"):
         file.write_text(out)
     assert out == file.read_text()
+
+
+def test_a_table_whose_reader_has_left_is_no_error() -> None:
+    with subprocess.Popen([SCRIPT, "doctor"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read() if process.stderr else b"") == (0, b"")
