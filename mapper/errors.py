@@ -16,10 +16,10 @@ class MapperError(Exception):
 
     exit_code = 1
 
-    def __init__(self, what: str, *, todo: str = "") -> None:
+    def __init__(self, what: str, *, advice: str = "") -> None:
         self.what = what
-        self.todo = todo
-        super().__init__(f"{what}\n{todo}" if todo else what)
+        self.advice = advice
+        super().__init__(f"{what}\n{advice}" if advice else what)
 
 
 class UsageError(MapperError):
@@ -36,11 +36,11 @@ class BadInput(MapperError):
 
     exit_code = 3
 
-    def __init__(self, source: str, what: str, *, place: str = "", todo: str = "") -> None:
+    def __init__(self, source: str, what: str, *, place: str = "", advice: str = "") -> None:
         self.source = source
         self.place = place
         where = f"{source}, {place}" if place else source
-        super().__init__(f"{where}: {what}", todo=todo)
+        super().__init__(f"{where}: {what}", advice=advice)
 
 
 class UnknownName(BadInput):
@@ -49,7 +49,7 @@ class UnknownName(BadInput):
     def __init__(self, kind: str, name: str, near: Sequence[str], known: Sequence[str]) -> None:
         self.near = list(near)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
-        super().__init__(kind, f"no {kind} is called {name!r}", todo=hint)
+        super().__init__(kind, f"no {kind} is called {name!r}", advice=hint)
 
 
 class Infeasible(MapperError):
@@ -60,7 +60,7 @@ class Infeasible(MapperError):
     def __init__(self, what: str, levers: Sequence[str] = ()) -> None:
         self.levers = list(levers)
         head = "Any one of these makes it feasible:" if len(self.levers) > 1 else "This makes it feasible:"
-        super().__init__(what, todo="\n  ".join([head, *self.levers]) if self.levers else "")
+        super().__init__(what, advice="\n  ".join([head, *self.levers]) if self.levers else "")
 
 
 class NoPlanInTime(MapperError):
@@ -82,7 +82,7 @@ class ExecutionFailed(MapperError):
 
 
 class MissingFeature(MapperError):
-    """An optional package that is not installed; `todo` is the command that adds it."""
+    """An optional package that is not installed; `advice` is the command that adds it."""
 
     exit_code = 8
 

@@ -68,7 +68,7 @@ def parse_json(data: bytes | str, source: str) -> Any:
     """The JSON document in `data`; errors name `source`, line and column."""
 
     def refuse(name: str) -> Any:
-        raise BadInput(source, f"{name} is not JSON", todo="Numbers must be finite.")
+        raise BadInput(source, f"{name} is not JSON", advice="Numbers must be finite.")
 
     def finite(text: str) -> float:
         value = float(text)
@@ -152,7 +152,7 @@ def require_schema(document: Any, schema: str, source: str) -> None:
             source,
             f"schema is {given!r}, {schema!r} was expected",
             place="/schema",
-            todo="A file of another major version needs the mapper that wrote it.",
+            advice="A file of another major version needs the mapper that wrote it.",
         )
 
 

@@ -27,13 +27,13 @@ ABSENT = ("ortools", "transformers", "safetensors", "hypothesis", "pytest")
 def closure(names: Sequence[str]) -> dict[str, metadata.Distribution]:
     """The distributions called `names` and all that they need here, without extras."""
     found: dict[str, metadata.Distribution] = {}
-    todo = list(names)
-    while todo:
-        distribution = metadata.distribution(todo.pop())
+    pending = list(names)
+    while pending:
+        distribution = metadata.distribution(pending.pop())
         if distribution.name not in found:
             found[distribution.name] = distribution
             needed = map(Requirement, distribution.requires or ())
-            todo += [r.name for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
+            pending += [r.name for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
     return found
 
 

@@ -70,7 +70,7 @@ def _code() -> int:
             raise
         missing = MissingFeature(
             f"this command needs the package {package}, which is not installed",
-            todo=f"python -m pip install '{OPTIONAL[package]}'",
+            advice=f"python -m pip install '{OPTIONAL[package]}'",
         )
         print(f"mapper: {missing}", file=sys.stderr)
         return missing.exit_code

@@ -48,6 +48,6 @@ def parse_configurations(text: str, known: Sequence[Config]) -> tuple[Config, ..
     for name in (part.strip() for part in text.split(",")):
         if not _NAME.fullmatch(name) or name not in by_name:
             names = ", ".join(by_name) if len(by_name) < 24 else f"{', '.join(list(by_name)[:22])}, …"
-            raise UsageError(f"{name!r} is no configuration of this machine", todo=f"groups x cores of each: {names}")
+            raise UsageError(f"{name!r} is no configuration of this machine", advice=f"groups x cores of each: {names}")
         chosen.append(by_name[name])
     return tuple(dict.fromkeys(chosen))

@@ -164,7 +164,9 @@ class Executor:
         caller's own. Another call of `map` ends this stream; so does leaving it, and what is in flight is dropped.
         """
         if not self._running:
-            raise UsageError("the executor is not running", todo="Use it as: with mapper.Executor(plan, model) as ...")
+            raise UsageError(
+                "the executor is not running", advice="Use it as: with mapper.Executor(plan, model) as ..."
+            )
         self._stream = token = object()
         return self._results(iter(items), token)
 

@@ -59,7 +59,7 @@ def stage_programs(plan: Plan, program: Program, source: str = "plan") -> tuple[
         raise BadInput(
             source, f"it maps the graph {plan.model.graph_sha256[:12]}, the model at hand is {program.sha256[:12]}",
             place="/model/graph_sha256",
-            todo=f"The plan was made with torch {plan.model.torch or '(not stated)'}; a bundle carries its graph along."
+            advice=f"The plan was made with torch {plan.model.torch or '(not stated)'}; a bundle brings its graph."
         )  # fmt: skip
     for i, stage in enumerate(plan.stages):
         unknown = [name for name in stage.ops if name not in program.op]
@@ -83,7 +83,7 @@ def _refuse_backward(program: Program, programs: Sequence[Program], source: str)
                 source,
                 f"stage {i} reads {late[0]!r}, which no stage before it produces",
                 place=f"/stages/{i}",
-                todo="Stages must be in an order in which tensors flow forward.",
+                advice="Stages must be in an order in which tensors flow forward.",
             )
         known.update(stage.output_names)
 

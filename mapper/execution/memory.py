@@ -138,7 +138,7 @@ def anonymous_file(name: str, size: int = 0) -> int:
         except OSError as error:
             reasons.append(f"{folder}: {error.strerror}")
     raise SystemRefused(f"no shared memory of {size} bytes ({'; '.join(reasons)})",
-                        todo="Free memory, allow memfd_create, or enlarge /dev/shm.")  # fmt: skip
+                        advice="Free memory, allow memfd_create, or enlarge /dev/shm.")  # fmt: skip
 
 
 def _sized(fd: int, size: int, *, reserve: bool) -> int:

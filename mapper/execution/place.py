@@ -44,7 +44,7 @@ def resolve_pus(plan: Plan, here: Machine, *, remap: bool = False, oversubscribe
     raise MachineMismatch(
         f"the plan is for {plan.machine.name} ({_shape(plan.machine)}), this machine is {here.name} ({_shape(here)})"
         + (", and its replicas do not fit into the groups here" if remap else ""),
-        todo="Plan again with --topo host"
+        advice="Plan again with --topo host"
         + ("" if remap else ", use --remap to place it where there is room")
         + ", or --oversubscribe to run it for its results only.",
     )
@@ -138,7 +138,7 @@ class Claim:
                 for pid, pus in sorted(taken.items())
             )
             raise MachineMismatch(f"cores of the plan are taken by another run of mapper: {whose}",
-                                  todo="Wait for it to end, or plan for fewer cores (--max-cores).")  # fmt: skip
+                                  advice="Wait for it to end, or plan for fewer cores (--max-cores).")  # fmt: skip
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -125,7 +125,7 @@ def _within(found: Outputs, expected: Outputs, tolerance: float | None, what: st
             raise PromiseBroken(
                 f"the unsplit program differs from {what} by {difference.largest:g} "
                 f"({difference.relative:.1e} relative, {allowed:g} is allowed)",
-                todo="Another processor or torch version sums in another order; --tolerance says how much may differ.",
+                advice="Another processor or torch version sums in another order; --tolerance allows a difference.",
             )
 
 

@@ -94,7 +94,7 @@ class OutputsDiffer(PromiseBroken):
 
     def __init__(self, what: str, measurement: Measurement) -> None:
         self.measurement = measurement
-        super().__init__(what, todo="This is a bug in mapper or in torch, unless the plan or the bundle was edited.")
+        super().__init__(what, advice="This is a bug in mapper or in torch, unless the plan or the bundle was edited.")
 
 
 def run(

@@ -131,7 +131,7 @@ class Workers:
             worker.ready, worker.pus, worker.threads = True, tuple(event["pus"]), event["threads"]
             return
         if (kind := _PASSED_ON.get(event.get("kind", ""))) is not None:
-            raise kind(f"{worker}: {event['what']}", todo=event["todo"])
+            raise kind(f"{worker}: {event['what']}", advice=event["advice"])
         self._fail(worker, f"raised {event['error']}", str(event["traceback"]))
 
     def hung(self, timeout_s: float, number: int) -> NoReturn:
@@ -152,7 +152,7 @@ class Workers:
         message = f"{worker} {what}"
         self.kill()
         path = _keep_log(worker, message, trace)
-        raise ExecutionFailed(message, todo=f"{trace}Its log: {path}" if trace else f"Its log: {path}")
+        raise ExecutionFailed(message, advice=f"{trace}Its log: {path}" if trace else f"Its log: {path}")
 
     def stop(self) -> None:
         """Ends the run: workers leave by themselves, or are killed after a while. All are gone afterwards."""

@@ -84,7 +84,7 @@ def realised_source(plan: Plan) -> Source:
 
     if not plan.model.source:
         raise BadInput(plan.model.name, "the plan does not say where its model comes from",
-                       todo="Run a bundle, or pass the model to mapper.Executor.")  # fmt: skip
+                       advice="Run a bundle, or pass the model to mapper.Executor.")  # fmt: skip
     made = realise(plan.model.source, plan.model.options)
     program, weights = trace_program(made.module, made.args, made.kwargs, name=plan.model.name)
     return _planned(plan, Source(program, weights, made.module, by_name=bool(made.kwargs)))
@@ -97,7 +97,7 @@ def _planned(plan: Plan, found: Source) -> Source:
             plan.model.name,
             f"the model at hand is not the one that was planned: its graph is {found.program.sha256[:12]}, "
             f"the plan's is {plan.model.graph_sha256[:12]}",
-            todo=f"The plan was made with torch {plan.model.torch or '(not stated)'}, this is torch "
+            advice=f"The plan was made with torch {plan.model.torch or '(not stated)'}, this is torch "
             f"{torch.__version__}. Plan again, or run a bundle, which carries its graph along.",
         )
     return found
@@ -141,7 +141,7 @@ def tensors_of(program: Program, item: Any) -> list[torch.Tensor]:
         raise BadInput(
             "item",
             f"{len(names)} tensor(s) were expected: {', '.join(names)}",
-            todo="An item is a tensor, a tuple in the order of the inputs, or a dict by input name.",
+            advice="An item is a tensor, a tuple in the order of the inputs, or a dict by input name.",
         )
     for given, tensor in zip(program.inputs, item, strict=True):
         expected = f"{given.type.dtype}{list(given.type.shape)}"
@@ -150,5 +150,5 @@ def tensors_of(program: Program, item: Any) -> list[torch.Tensor]:
         if tuple(tensor.shape) != given.type.shape or tensor.dtype != getattr(torch, given.type.dtype):
             found = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
             raise BadInput("item", f"{given.name} is {found}, {expected} was planned for",
-                           todo="Shapes are fixed by the plan; batch or pad items to it, or plan again.")  # fmt: skip
+                           advice="Shapes are fixed by the plan; batch or pad items to it, or plan again.")  # fmt: skip
     return [tensor.detach() if tensor.requires_grad else tensor for tensor in item]

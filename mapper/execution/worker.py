@@ -46,7 +46,9 @@ def failure(error: BaseException) -> dict[str, object]:
     """What the parent has to know of `error`."""
     trace = "".join(traceback.format_exception(error))
     known = (
-        {"kind": type(error).__name__, "what": error.what, "todo": error.todo} if isinstance(error, MapperError) else {}
+        {"kind": type(error).__name__, "what": error.what, "advice": error.advice}
+        if isinstance(error, MapperError)
+        else {}
     )
     last = traceback.format_exception_only(error)[-1].strip()
     return {"event": "failed", "error": last[-2000:], "traceback": trace[-MAX_REPORT_CHARACTERS:], **known}

@@ -152,13 +152,13 @@ class _Measure:
             if op.many
             else 0
         )
-        todo, count = [n for n in op.references("op") if n in self.views.free], 0
-        while todo:
-            name = todo.pop()
+        pending, count = [n for n in op.references("op") if n in self.views.free], 0
+        while pending:
+            name = pending.pop()
             if name not in self.pulled:
                 self.pulled.add(name)
                 count += 1
-                todo += [n for n in self.program.op[name].references("op") if n in self.views.free]
+                pending += [n for n in self.program.op[name].references("op") if n in self.views.free]
         return parts + count
 
 

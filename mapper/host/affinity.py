@@ -29,20 +29,20 @@ def pin(pus: Collection[int], *, cores: Sequence[Core] = (), allowed: Collection
     if missing:
         raise MachineMismatch(
             f"{named(missing, cores)} may not be used by this process",
-            todo=f"Allowed are PUs {format_pus(allowed_pus())}. Plan for fewer cores, or widen its cpuset or taskset.",
+            advice=f"Allowed are PUs {format_pus(allowed_pus())}. Plan for fewer cores, or widen its cpuset.",
         )
     try:
         os.sched_setaffinity(0, wanted)
     except OSError as error:
         raise SystemRefused(
             f"binding to {named(wanted, cores)} was refused: {error.strerror}",
-            todo="The container or a seccomp filter may forbid sched_setaffinity; see mapper doctor.",
+            advice="The container or a seccomp filter may forbid sched_setaffinity; see mapper doctor.",
         ) from error
     got = frozenset(allowed_pus())
     if got != wanted:
         raise SystemRefused(
             f"asked for {named(wanted, cores)}, bound to {named(got, cores)}",
-            todo="The cpuset changed meanwhile; try again, or plan for the PUs that are left.",
+            advice="The cpuset changed meanwhile; try again, or plan for the PUs that are left.",
         )
 
 

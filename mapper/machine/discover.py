@@ -47,7 +47,7 @@ def discover(root: Path = Path("/"), allowed: Collection[int] | None = None) -> 
     usable = frozenset(allowed).intersection(seen.pus)
     if not usable:
         raise MachineMismatch(f"none of the allowed PUs {format_pus(sorted(allowed))} is online",
-                              todo=f"Online are {format_pus(sorted(seen.pus))}.")  # fmt: skip
+                              advice=f"Online are {format_pus(sorted(seen.pus))}.")  # fmt: skip
     cores = [core for core in _cores(seen) if core.pus & usable]
     blocks = _blocks(cores)
     nodes = tuple(_node(block, blocks, cores, seen, usable) for block in blocks)

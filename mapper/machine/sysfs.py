@@ -83,7 +83,7 @@ def online_pus(root: Path) -> Pus:
     if numbers := [int(n) for n in re.findall(r"^processor\s*:\s*(\d+)", cpuinfo, re.MULTILINE)]:
         return frozenset(numbers)
     raise BadInput(str(root), "neither sys/devices/system/cpu nor proc/cpuinfo shows a CPU",
-                   todo="The root must be that of a Linux system, or a folder with its sys and proc.")  # fmt: skip
+                   advice="The root must be that of a Linux system, or a folder with its sys and proc.")  # fmt: skip
 
 
 def text(path: Path) -> str | None:

@@ -53,10 +53,10 @@ def trusted(plan: Plan, *, model: str | None = None, trust: bool = False) -> Pla
     """
     source = model or plan.model.source
     if not source:
-        raise UsageError("the plan does not say where its model comes from", todo="Name it: --model SOURCE.")
+        raise UsageError("the plan does not say where its model comes from", advice="Name it: --model SOURCE.")
     if model is None and not trust and not is_bundled(source):
         raise UsageError(
             f"the plan names the model {source!r}, which is code outside mapper; reading a plan does not run code",
-            todo=f"Name it yourself (--model {source}) or trust the plan (--trust).",
+            advice=f"Name it yourself (--model {source}) or trust the plan (--trust).",
         )
     return plan.model_copy(update={"model": plan.model.model_copy(update={"source": source})})

@@ -216,7 +216,7 @@ def _look_up(path: str, wanted_by: str) -> Callable[..., Any]:
         if error.name != top:
             raise BadInput(wanted_by, f"importing {package} fails: {error}") from error
         raise MissingFeature(
-            f"{wanted_by} needs the package {top}, which is not installed", todo=f"python -m pip install {top}"
+            f"{wanted_by} needs the package {top}, which is not installed", advice=f"python -m pip install {top}"
         ) from None
     except AttributeError as error:
         raise BadInput(wanted_by, f"{package} has no {name}") from error
@@ -287,7 +287,7 @@ def _load_weights(module: torch.nn.Module, path: Path, fake: bool) -> str:
         if name not in own:
             near = difflib.get_close_matches(name, own)
             raise BadInput(
-                str(path), f"the model has no weight {name!r}", todo=f"Near: {', '.join(near)}" if near else ""
+                str(path), f"the model has no weight {name!r}", advice=f"Near: {', '.join(near)}" if near else ""
             )
         if tuple(own[name].shape) != tuple(tensor.shape):
             raise BadInput(
@@ -320,7 +320,7 @@ def _from_callable(source: str, options: Options) -> Realised:
         returned = _called(source, lambda: kind(**batch))
     if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], torch.nn.Module)):
         raise BadInput(
-            source, "must return (module, example inputs)", todo="Example inputs: a tensor, a tuple or a dict."
+            source, "must return (module, example inputs)", advice="Example inputs: a tensor, a tuple or a dict."
         )
     module, example = returned[0].eval(), returned[1]
     kwargs = dict(example) if isinstance(example, Mapping) else {}

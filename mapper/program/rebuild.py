@@ -66,7 +66,7 @@ def function(op: ProgramOp) -> Callable[..., Any]:
         raise BadInput(
             op.name,
             f"torch {torch.__version__} has no operator {op.target}",
-            todo="Run it with the torch version that made the bundle, or a newer one.",
+            advice="Run it with the torch version that made the bundle, or a newer one.",
         ) from None
     if not _computes(found):
         raise BadInput(op.name, f"{op.target} is no operator that only computes tensors from its arguments")

@@ -31,12 +31,12 @@ def trace_program(
     """
     if model.training:
         raise BadInput(
-            name, "the model is in training mode, where it draws random numbers", todo="Call model.eval() first."
+            name, "the model is in training mode, where it draws random numbers", advice="Call model.eval() first."
         )
     other = {tensor.device.type for tensor in model.parameters()} - {"cpu"}
     if other:
         raise BadInput(
-            name, f"weights are on {', '.join(sorted(other))}, not on the CPU", todo="Call model.cpu() first."
+            name, f"weights are on {', '.join(sorted(other))}, not on the CPU", advice="Call model.cpu() first."
         )
     exported = _export(model, tuple(args), dict(kwargs or {}), name)
     return _Reader(exported, _first_names(model), name).read()
@@ -162,7 +162,7 @@ class _Reader:
                 raise BadInput(
                     self.name,
                     f"the model changes its own state ({what} of {spec.target!r})",
-                    todo="Only models whose items are independent of each other can be mapped.",
+                    advice="Only models whose items are independent of each other can be mapped.",
                 )
 
     def _placeholder(self, node: torch.fx.Node, spec: Any) -> None:
@@ -171,7 +171,7 @@ class _Reader:
             raise BadInput(
                 self.name,
                 f"the input {node.name!r} is a {type(value).__name__}, no tensor",
-                todo="Bind other arguments before tracing (functools.partial or a small module).",
+                advice="Bind other arguments before tracing (functools.partial or a small module).",
             )
         if spec.kind.name == "USER_INPUT":
             self.reference[node.name] = {"input": node.name}
@@ -196,7 +196,7 @@ class _Reader:
             view = len(returns) == 1 and returns[0].alias_info is not None and not returns[0].alias_info.is_write
             if torch.Tag.nondeterministic_seeded in target.tags and _draws(node, target):
                 raise BadInput(
-                    self.name, f"{name} draws random numbers", place=_line(node), todo="Trace the model in eval mode."
+                    self.name, f"{name} draws random numbers", place=_line(node), advice="Trace the model in eval mode."
                 )
         else:
             raise BadInput(self.name, f"{target} is no torch operator", place=_line(node))
@@ -208,7 +208,7 @@ class _Reader:
                 self.name,
                 f"{name} turns a tensor into a number of the program",
                 place=_line(node),
-                todo="Keep it a tensor: no .item(), int() or float() of one.",
+                advice="Keep it a tensor: no .item(), int() or float() of one.",
             )
         try:
             return ProgramOp(
@@ -249,7 +249,7 @@ def tensor_type(tensor: torch.Tensor, name: str) -> TensorType:
     """The type of `tensor`; dynamic shapes are refused."""
     if any(isinstance(n, torch.SymInt) for n in (*tensor.shape, *tensor.stride())):
         raise BadInput(
-            name, f"its shape {tuple(tensor.shape)} depends on the data", todo="Only fixed shapes can be mapped."
+            name, f"its shape {tuple(tensor.shape)} depends on the data", advice="Only fixed shapes can be mapped."
         )
     dtype = str(tensor.dtype).removeprefix("torch.")
     return TensorType(shape=tuple(tensor.shape), strides=tuple(tensor.stride()), dtype=dtype)

@@ -193,7 +193,7 @@ def _optimised(model: Any, take: list[list[Any]]) -> tuple[list[list[int]], bool
     status = solver.solve(model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         raise NoPlanInTime("no placement was found within the work limit of CP-SAT",
-                           todo="Fewer stages or replicas make it smaller: --max-stages, --replicas.")  # fmt: skip
+                           advice="Fewer stages or replicas make it smaller: --max-stages, --replicas.")  # fmt: skip
     return [[solver.value(x) for x in row] for row in take], bool(status == cp_model.OPTIMAL)
 
 

@@ -20,7 +20,7 @@ TOLERANCE = 2e-5
 QUICK = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def agrees(problem: Problem, limits: Limits) -> None:
+def check_against_brute_force(problem: Problem, limits: Limits) -> None:
     """The search's period is the brute one, and so is its bound, to its precision."""
     best = least_period(problem, limits)
     if math.isinf(best):
@@ -42,7 +42,7 @@ def positive(problem: Problem) -> bool:
 @given(problems())
 def test_throughput_is_the_best_of_the_whole_space(problem: Problem) -> None:
     assume(positive(problem))
-    agrees(problem, Limits())
+    check_against_brute_force(problem, Limits())
 
 
 @QUICK
@@ -52,7 +52,7 @@ def test_throughput_is_the_best_of_the_whole_space(problem: Problem) -> None:
 )
 def test_limits_on_numbers(problem: Problem, limits: Limits) -> None:
     assume(positive(problem) and problem.ops >= (limits.stages or 1))
-    agrees(problem, limits)
+    check_against_brute_force(problem, limits)
 
 
 @QUICK
@@ -61,7 +61,7 @@ def test_a_latency_limit_where_dram_does_not_bind(problem: Problem, factor: floa
     assume(positive(problem) and problem.dram_bytes_per_s > 1)
     least = Search(problem).least_latency(Limits()).latency_s
     assume(least > 0)
-    agrees(problem, Limits(max_latency_s=least * factor))
+    check_against_brute_force(problem, Limits(max_latency_s=least * factor))
 
 
 @QUICK
