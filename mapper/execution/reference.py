@@ -54,7 +54,7 @@ def reference_of(
     Raises: PromiseBroken when program and module, or program and a bundle's sample, are further apart than that.
     """
     teams = sorted({replica.configuration.threads for stage in plan.stages for replica in stage.replicas})
-    with torch.inference_mode(), _threads(max(teams)):
+    with torch.inference_mode(), torch_threads(max(teams)):
         if source.module is not None and len(teams) == 1:
             return Reference(tuple(_called(source, item) for item in items), "the original model")
         compute = _whole(plan, source, teams)
@@ -109,7 +109,8 @@ def _as_exported(module: torch.nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
+    """Runs the block with `count` torch threads in this process, and as many as before after it."""
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(count)

@@ -15,7 +15,7 @@ import torch
 from mapper.errors import PromiseBroken, UsageError
 from mapper.execution.bundle import Sample
 from mapper.execution.executor import TIMEOUT_S, Executor, Output
-from mapper.execution.reference import Difference, Outputs, Reference, difference_of, reference_of
+from mapper.execution.reference import Difference, Outputs, Reference, difference_of, reference_of, torch_threads
 from mapper.execution.source import Item, Runnable, Source, realised_source, source_of, tensors_of
 from mapper.host.load import busy_between, snapshot
 from mapper.jsonio import Record
@@ -125,18 +125,13 @@ def run(
         raise UsageError("a run needs at least one item, and a warm-up of none or more")
     source = _source(plan, model)
     del model
-    streamed = [tensors_of(source.program, item) for item in inputs or _random_items(plan, source, seed)]
+    streamed = [tensors_of(source.program, item) for item in inputs or drawn_items(plan, source, DISTINCT_ITEMS, seed)]
     reference = reference_of(plan, source, streamed, tolerance)
     warmup = plan.predicted.window + len(streamed) if warmup is None else warmup
     executor = Executor(plan, source, machine=machine, remap=remap, oversubscribe=oversubscribe, timeout_s=timeout_s)
     del source  # with it go the weights, once the executor has shared them
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # feeding and comparing must not start threads on the workers' cores
-    try:
-        with executor:
-            measured = _Stream(executor, streamed, reference, tolerance).run(warmup, items, progress)
-    finally:
-        torch.set_num_threads(before)
+    with torch_threads(1), executor:  # feeding and comparing must not start threads on the workers' cores
+        measured = _Stream(executor, streamed, reference, tolerance).run(warmup, items, progress)
     measurement = measured.measurement(plan, remap, oversubscribe)
     if measured.wrong is not None:
         raise OutputsDiffer(measured.wrong, measurement)
@@ -149,18 +144,18 @@ def _source(plan: Plan, model: Runnable | Source | None) -> Source:
     return model if isinstance(model, Source) else source_of(plan, model)
 
 
-def _random_items(plan: Plan, source: Source, seed: int) -> list[list[torch.Tensor]]:
-    """Items as the plan describes them, in the order of the program's inputs."""
+def drawn_items(plan: Plan, source: Source, count: int, seed: int = 0) -> list[list[torch.Tensor]]:
+    """`count` random items as the plan describes them, in the order of the program's inputs."""
     from mapper.program.cards import random_items
 
     names = [given.name for given in source.program.inputs]
-    drawn = random_items(plan.model.item, DISTINCT_ITEMS, seed)
+    drawn = random_items(plan.model.item, count, seed)
     return [[item[name] for name in names] if set(names) == set(item) else list(item.values()) for item in drawn]
 
 
 def sampled(plan: Plan, source: Source, seed: int = 0) -> Sample:
     """A random item of the model of `plan`, with the unsplit model's outputs for it: what a bundle carries along."""
-    item = _random_items(plan, source, seed)[0]
+    item = drawn_items(plan, source, 1, seed)[0]
     outputs = reference_of(plan, source, [item]).outputs[0]
     return Sample(dict(zip((given.name for given in source.program.inputs), item, strict=True)), outputs)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import networkx as nx
 
@@ -13,7 +14,7 @@ from mapper.cost.configurations import Config
 from mapper.cost.residency import DRAM, GROUP, PACKAGE
 from mapper.cost.table import CostTable
 from mapper.cost.transfer import RING_SLOTS, transfer_s
-from mapper.graph.model import Graph, Tensor
+from mapper.graph.model import Graph, Op, Tensor
 from mapper.machine.model import DISTANCES, Distance, Machine
 from mapper.plans.model import FEEDER, Configuration, Edge, Load, Predicted, Replica, Ring, Stage, WeightPlace
 
@@ -58,9 +59,7 @@ class _Evaluator:
         for tensor in graph.tensors:
             if any(self.home[reader] < self.home[tensor.producer] for reader in tensor.readers):
                 raise ValueError(f"the tensor {tensor.name} flows from a stage to an earlier one")
-        self.touched_by_model = sum(
-            {(w.name, w.touched_bytes): w.touched_bytes for op in graph.ops for w in op.weights}.values()
-        )
+        self.touched_by_model = _touched(graph.ops)
 
     def evaluation(self) -> Evaluation:
         stages = tuple(self._stage(s) for s in range(len(self.mapping)))
@@ -85,7 +84,7 @@ class _Evaluator:
         rows = [self.graph.position[name] for name in placed.ops]
         column = self.table.index(placed.config.name)
         entering, leaving = self._entering(s), self._leaving(s)
-        touched = sum({(w.name, w.touched_bytes): w.touched_bytes for op in ops for w in op.weights}.values())
+        touched = _touched(ops)
         private = max(op.footprint_bytes for op in ops) + RING_SLOTS * sum(t.bytes for t in entering)
         residency = self._residency(s, touched, private)
         compute = float(sum(self.table.compute_s[v, column, residency] for v in rows))
@@ -138,10 +137,12 @@ class _Evaluator:
 
     def _alone(self, s: int) -> bool:
         """Whether no other stage has a core in the groups of stage `s`."""
-        group = {core.logical: core.group for core in self.machine.cores}
-        mine = {group[core] for cores in self.mapping[s].replicas for core in cores}
-        others = {group[c] for t, stage in enumerate(self.mapping) if t != s for cores in stage.replicas for c in cores}
-        return not mine & others
+        mine = self._groups(self.mapping[s])
+        return not any(mine & self._groups(stage) for t, stage in enumerate(self.mapping) if t != s)
+
+    def _groups(self, stage: Placed) -> set[int]:
+        """The groups that `stage` has cores in."""
+        return {self.machine.cores[core].group for cores in stage.replicas for core in cores}
 
     def _crossing(self, s: int, replica: int, entering: list[Tensor], leaving: list[Tensor]) -> tuple[float, float]:
         """Seconds in and out of one replica: each tensor once, at the distance of its farthest partner."""
@@ -223,11 +224,12 @@ class _Evaluator:
 
     def _critical_path(self, stages: tuple[Stage, ...]) -> float:
         longest = [0.0] * len(stages)
-        before = self._stage_graph()
+        before = self._stage_graph
         for s in range(len(stages)):
             longest[s] = stages[s].load.total_s + max((longest[p] for p in before.predecessors(s)), default=0.0)
         return max(longest)
 
+    @cached_property
     def _stage_graph(self) -> nx.DiGraph:
         out = nx.DiGraph()
         out.add_nodes_from(range(len(self.mapping)))
@@ -247,7 +249,7 @@ class _Evaluator:
             given = [b for b in self.graph.inputs if any(self.home[op] == s for op in b.ops)]
             if given:
                 edges.append(self._feeder_edge(s, [b.name for b in given], sum(b.bytes for b in given), window, True))
-        for s, t in sorted(self._stage_graph().edges):
+        for s, t in sorted(self._stage_graph.edges):
             tensors = [x for x in self._leaving(s) if any(self.home[r] == t for r in x.readers)]
             names, size = [x.name for x in tensors], sum(x.bytes for x in tensors)
             edges.append(_edge(s, t, names, size, self._slots(stages, s, t, period), self._rings(s, t)))
@@ -288,12 +290,17 @@ class _Evaluator:
     def _slots(self, stages: tuple[Stage, ...], s: int, t: int, period: float) -> int:
         """One slot to write, and one for each item that is between the two stages in the steady state."""
         longest = {s: 0.0}
-        graph = self._stage_graph()
+        graph = self._stage_graph
         for u in range(s + 1, t + 1):
             reach = [longest[p] for p in graph.predecessors(u) if p in longest]
             if reach:
                 longest[u] = max(reach) + stages[u].load.total_s
         return max(RING_SLOTS, math.ceil(longest[t] / period / len(stages[s].replicas) * (1 - 1e-9)) + 1)
+
+
+def _touched(ops: Sequence[Op]) -> int:
+    """Distinct weight bytes that `ops` touch for an item."""
+    return sum({(w.name, w.touched_bytes): w.touched_bytes for op in ops for w in op.weights}.values())
 
 
 def _edge(

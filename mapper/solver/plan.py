@@ -45,7 +45,8 @@ def plan(
     Of plans within `near_optimal` (a fraction) of the best period, the one with the fewest stages is chosen. `model`
     says where the graph comes from, so that the plan can be run from its file.
 
-    Raises: Infeasible with the smallest change of each limit that helps; PromiseBroken if the plan fails its own check.
+    Raises: Infeasible with the smallest change of each limit that helps; UsageError for more stages than ops;
+    AssertionError, a bug of the planner, if the plan fails its own check.
     """
     limits = limits or Limits()
     table = costs or roofline(graph, machine, configurations(machine))
@@ -68,7 +69,8 @@ def plan(
         provenance={"mapper": __version__, "topology_sha256": sha256(plain(machine))},
     )
     found = violations(made, graph, table)
-    assert not found, f"the planner made a plan that its own check refuses: {found}"
+    if found:  # no assert statement: this must be looked at under python -O too
+        raise AssertionError(f"the planner made a plan that its own check refuses: {found}")
     return made
 
 

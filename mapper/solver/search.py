@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from mapper.errors import Infeasible
 from mapper.solver import bounds
-from mapper.solver.cover import Cell, Covers, cover, stage_cores
+from mapper.solver.cover import Cell, Covers, Value, cover, stage_cores
 from mapper.solver.ideals import Ideals, ideals
 from mapper.solver.intervals import Intervals, intervals
 from mapper.solver.problem import Limits, Problem, Solution, StageChoice
@@ -135,12 +135,12 @@ class _Request:
             return self._found(frugal, found)
         return None
 
-    def _pass(self, period_s: float, value: str, layers: int | None, limit: float) -> Covers:
+    def _pass(self, period_s: float, value: Value, layers: int | None, limit: float) -> Covers:
         self.search.passes += 1
         return cover(
             self.costs,
             period_s,
-            "load_s" if value == "load_s" else "dram_bytes",
+            value,
             cores=self.cores,
             cores_per_group=self.problem.cores_per_group,
             stages=layers,

@@ -21,14 +21,14 @@ from mapper.cost.configurations import configurations
 from mapper.errors import Infeasible, PromiseBroken, UsageError
 from mapper.execution.executor import Executor, Output
 from mapper.execution.place import Claim
-from mapper.execution.reference import difference_of, reference_of
+from mapper.execution.reference import difference_of, reference_of, torch_threads
+from mapper.execution.run import drawn_items
 from mapper.execution.source import Item, realised_source
 from mapper.graph.model import Graph
 from mapper.host.load import busy_between, snapshot
 from mapper.jsonio import Record
 from mapper.machine.model import Machine
 from mapper.plans.model import ModelRef, Plan
-from mapper.program.cards import random_items
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
 from mapper.study.statistics import Interval, median_interval
@@ -116,12 +116,9 @@ def bench(
         raise UsageError("a comparison needs at least one round")
     plans = contenders(graph, machine, model, batch)
     source = realised_source(plans[0][1])
-    names = [given.name for given in source.program.inputs]
-    drawn = random_items(plans[0][1].model.item, DISTINCT_ITEMS, seed=0)
-    items = [[d[n] for n in names] if set(names) == set(d) else list(d.values()) for d in drawn]
+    items = drawn_items(plans[0][1], source, DISTINCT_ITEMS)
     references = [reference_of(p, source, items).outputs for _, p in plans]
-    torch.set_num_threads(1)  # feeding must not start threads on the workers' cores
-    with ExitStack() as stack:
+    with torch_threads(1), ExitStack() as stack:  # feeding must not start threads on the workers' cores
         stack.enter_context(Claim([pu for core in machine.cores for pu in core.pus]))
         runners = []
         for (titles, p), reference in zip(plans, references, strict=True):
