@@ -36,6 +36,8 @@ from mapper.study.statistics import Interval, median_interval
 Progress = Callable[[str], None]
 DISTINCT_ITEMS = 2
 WARM_ROUNDS = 2
+CONFIDENCE = 0.95
+"""Of the intervals that a verdict rests on; with fewer than six rounds there is none."""
 BUSY = 0.05
 """Share of the cores that others may take before the verdict says so."""
 
@@ -262,7 +264,9 @@ def _verdict(chosen: _Runner, rival: _Runner | None, ratios: dict[int, Interval]
     else:
         r = ratios[id(rival)]
         share = f"{r.median:.3f} ({r.low:.3f} to {r.high:.3f}) times {rival.name}"
-        if r.low > 1:
+        if r.level < CONFIDENCE:
+            text = f"too few rounds to tell: the chosen plan is {share}"
+        elif r.low > 1:
             text = f"the chosen plan is faster than every alternative: {share}, its nearest rival"
         elif r.high < 1:
             text = f"the chosen plan is slower than {rival.name}: {share}"
