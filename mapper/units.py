@@ -51,6 +51,21 @@ def parse_bytes(text: str) -> float:
     return _sane(value * factor, text, what)
 
 
+def parse_rate(text: str) -> float:
+    """Bytes per second in `text`, such as `16GB/s`; the `/s` may be left out."""
+    return parse_bytes(text.strip().removesuffix("/s"))
+
+
+def parse_frequency(text: str) -> float:
+    """Hertz (or FLOP per second) in `text`, such as `2.6GHz`, `16G` or `2e9`."""
+    what = "a frequency such as 2GHz or 16G"
+    value, unit = _split(text, what)
+    factor = (_DECIMAL | {"K": 1000}).get(unit.removesuffix("Hz"))
+    if factor is None:
+        raise UsageError(f"{text!r}: unknown unit {unit!r}; such as GHz")
+    return _sane(value * factor, text, what)
+
+
 def parse_fraction(text: str) -> float:
     """The fraction in `text`, such as `1%` or `0.01`."""
     what = "a fraction such as 1% or 0.01"

@@ -110,7 +110,7 @@ def _table(measurement: Measurement) -> None:
     from rich import box
     from rich.table import Table
 
-    from mapper.machine.model import format_pus
+    from mapper.machine.pus import format_pus
     from mapper.units import format_seconds
 
     table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)

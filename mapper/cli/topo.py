@@ -79,14 +79,16 @@ def document(machine: Machine) -> dict[str, Any]:
 
 def _figures(machine: Machine) -> list[str]:
     """The figures that decide most, each with its kind; the rest is in the file."""
-    from mapper.machine.model import format_pus
+    from mapper.machine.pus import format_pus
     from mapper.units import format_count, format_seconds
 
     compute, memory, overheads = machine.compute, machine.memory, machine.overheads
     rows = [
         ("arithmetic", f"{format_count(compute.peak_flop_per_s.value)}FLOP/s a core", compute.peak_flop_per_s),
-        ("memory", f"{format_count(memory.package_bandwidth_bytes_per_s.value)}B/s a package",
-         memory.package_bandwidth_bytes_per_s),
+        *((f"memory, {what}", f"{format_count(figure.value)}B/s", figure)
+          for what, figure in (("package", memory.package_bandwidth_bytes_per_s),
+                               ("node", memory.node_bandwidth_bytes_per_s),
+                               ("core", memory.core_bandwidth_bytes_per_s)) if figure),
         ("dispatch", f"{format_seconds(overheads.dispatch_s.value)} an op", overheads.dispatch_s),
         ("hand-off", f"{format_seconds(overheads.handoff_s.value)} a tensor", overheads.handoff_s),
         *((f"line, same {name}", format_seconds(link.line_s.value), link.line_s)

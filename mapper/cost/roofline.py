@@ -19,7 +19,9 @@ from mapper.cost.residency import DRAM, GROUP, PACKAGE, caches_of
 from mapper.cost.table import CostTable
 from mapper.errors import BadInput
 from mapper.graph.model import Graph, Op
-from mapper.machine.model import Cache, Figure, Machine
+from mapper.machine.figures import Figure
+from mapper.machine.model import Machine
+from mapper.machine.parts import Cache
 
 _BY_FLOP = ("matmul", "conv", "attention")
 _OVER_OPERANDS = ("pool", "reduce")
@@ -42,7 +44,8 @@ def roofline(graph: Graph, machine: Machine, configs: tuple[Config, ...] | None 
             fork_join[v, c] = start if team > 1 else 0.0
             level = rates.activation_level(op, config)
             dram[v, c] = op.footprint_bytes if level == DRAM else 0.0
-            compute[v, c] = [rates.compute(op, team, residency, level) for residency in (GROUP, PACKAGE, DRAM)]
+            groups = min(config.groups, team)
+            compute[v, c] = [rates.compute(op, team, groups, rho, level) for rho in (GROUP, PACKAGE, DRAM)]
     dispatch = np.array([op.nodes for op in graph.ops]) * machine.overheads.dispatch_s.value
     return CostTable(configs, caches_of(machine), compute, dispatch, fork_join, dram, "roofline")
 
@@ -56,22 +59,22 @@ class _Rates:
         self.bandwidth = (
             _of_cache(machine.group_cache, machine),
             _of_cache(machine.package_cache, machine),
-            machine.memory.core_bandwidth_bytes_per_s.value,
+            machine.core_dram_bytes_per_s,
         )
         counts = machine.counts
         self.all_cores = counts["cores"]
-        self.chip_bandwidth = machine.memory.package_bandwidth_bytes_per_s.value * counts["packages"]
         self.groups_per_node = max(1, counts["groups"] // counts["nodes"])
 
     def work(self, op: Op) -> float:
-        """Seconds on one core, memory aside."""
-        compute = self.machine.compute
+        """Seconds on one core (of the slowest kind), memory aside."""
+        compute, slowest = self.machine.compute, self.machine.slowest
         if op.kind == "none":
             return 0.0
         if op.kind in _BY_FLOP:
-            return op.flop / (compute.peak_flop_per_s.value * self._figure(compute.efficiency, "efficiency", op))
+            peak = compute.peak_flop_per_s.value * slowest
+            return op.flop / (peak * self._figure(compute.efficiency, "efficiency", op))
         elements = op.flop if op.kind in _OVER_OPERANDS else op.elements
-        return elements * self._figure(compute.seconds_per_element, "seconds_per_element", op)
+        return elements * self._figure(compute.seconds_per_element, "seconds_per_element", op) / slowest
 
     def _figure(self, figures: dict[str, Figure], table: str, op: Op) -> float:
         if op.kind not in figures:
@@ -89,16 +92,18 @@ class _Rates:
         grain = max(1.0, self.machine.overheads.grain_elements.value)
         return max(1, min(cores, math.ceil(op.elements / grain)))
 
-    def compute(self, op: Op, team: int, residency: int, level: int) -> float:
-        """Seconds with the weights at `residency` and the activations at `level`."""
+    def compute(self, op: Op, team: int, groups: int, residency: int, level: int) -> float:
+        """Seconds of a team in `groups` groups, with the weights at `residency` and the activations at `level`."""
         machine = self.machine.compute
         speed = team / (1 + machine.imbalance.value * math.log2(team) / 6)
-        memory = self._stream(op.touched_bytes, team, residency) + self._stream(op.footprint_bytes, team, level)
+        weights = self._stream(op.touched_bytes, team, groups, residency)
+        memory = weights + self._stream(op.footprint_bytes, team, groups, level)
         return machine.busy_slowdown.value * max(self.work(op) / speed, memory)
 
-    def _stream(self, size: float, team: int, level: int) -> float:
-        rate = self.bandwidth[level] * team
-        return size / min(rate, self.chip_bandwidth) if level == DRAM else size / rate
+    def _stream(self, size: float, team: int, groups: int, level: int) -> float:
+        if level == DRAM:
+            return size / self.machine.team_dram_bytes_per_s(team, groups)
+        return size / (self.bandwidth[level] * team)
 
     def activation_level(self, op: Op, config: Config) -> int:
         """The nearest cache whose share holds what the op reads and writes."""
@@ -109,8 +114,13 @@ class _Rates:
         return PACKAGE if op.footprint_bytes <= self.caches.package_bytes * share else DRAM
 
     def fork_join(self, config: Config) -> float:
-        """Seconds to start and join a team: base + factor · Σ line + jitter · T / 64, lines by distance."""
+        """Seconds to start and join a team: as measured for its size, else base + factor · Σ line + jitter · T / 64,
+        lines by distance."""
         overheads, links = self.machine.overheads, self.machine.links
+        if config.cores == 1:
+            return 0.0
+        if overheads.fork_join_s:
+            return _between({1: 0.0} | {t: s.value for t, s in overheads.fork_join_s.items()}, config.cores)
         inside = config.cores_per_group - 1
         near = (min(config.groups, self.groups_per_node) - 1) * config.cores_per_group
         far = config.cores - 1 - inside - near
@@ -118,8 +128,6 @@ class _Rates:
         for count, distance in ((inside, "group"), (near, "node"), (far, "package")):
             link = links.get(distance) or links.get("host") if count else None  # type: ignore[call-overload]
             lines += count * link.line_s.value if link else 0.0
-        if config.cores == 1:
-            return 0.0
         return (
             overheads.fork_join_base_s.value
             + overheads.fork_join_factor.value * lines
@@ -130,4 +138,12 @@ class _Rates:
 def _of_cache(cache: Cache | None, machine: Machine) -> float:
     """Bytes per second that one core draws from `cache`; where that is not known, what it draws from memory."""
     figure = cache.core_bandwidth_bytes_per_s if cache else None
-    return (figure or machine.memory.core_bandwidth_bytes_per_s).value
+    return figure.value if figure else machine.core_dram_bytes_per_s
+
+
+def _between(known: dict[int, float], threads: int) -> float:
+    """Seconds for `threads` between the nearest known ones in proportion, beyond the last one as between the last."""
+    counts = sorted(known)
+    upper = next((i for i, count in enumerate(counts) if count >= threads), len(counts) - 1)
+    a, b = counts[upper - 1], counts[upper]
+    return known[a] + (known[b] - known[a]) * (threads - a) / (b - a)

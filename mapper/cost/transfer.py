@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mapper.machine.model import DISTANCES, Distance, Machine
+from mapper.machine.model import Machine
+from mapper.machine.parts import DISTANCES, Distance
 
 RING_SLOTS = 2
 """Items of a ring that count towards a stage's working set: the one that is read and the one that is written."""
@@ -13,7 +14,7 @@ def transfer_s(machine: Machine, size: float, distance: Distance) -> float:
     if distance == "core":
         distance = "group"
     link = machine.links.get(distance) or machine.links[nearest(machine)]
-    return machine.overheads.handoff_s.value + size / link.bandwidth_bytes_per_s.value
+    return machine.overheads.handoff_s.value + link.seconds(size)
 
 
 def nearest(machine: Machine, *, outside_group: bool = False) -> Distance:

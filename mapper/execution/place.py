@@ -15,7 +15,8 @@ from typing import Self
 
 from mapper.errors import MachineMismatch
 from mapper.host.affinity import allowed_pus
-from mapper.machine.model import Machine, format_pus
+from mapper.machine.model import Machine
+from mapper.machine.pus import format_pus
 from mapper.plans.model import Plan
 
 Places = tuple[tuple[tuple[int, ...], ...], ...]

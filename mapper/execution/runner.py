@@ -22,7 +22,7 @@ from mapper.execution.memory import Memory, anonymous_file
 from mapper.execution.place import Places
 from mapper.execution.post import Post
 from mapper.execution.replica import Counters, Doing, Job
-from mapper.machine.model import format_pus
+from mapper.machine.pus import format_pus
 from mapper.program.model import Program
 
 STOP_S = 5.0

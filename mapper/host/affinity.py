@@ -6,7 +6,8 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 
 from mapper.errors import MachineMismatch, SystemRefused
-from mapper.machine.model import Core, format_pus
+from mapper.machine.parts import Core
+from mapper.machine.pus import format_pus
 
 
 def allowed_pus() -> tuple[int, ...]:

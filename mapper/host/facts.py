@@ -13,8 +13,9 @@ from typing import Literal
 
 from mapper.errors import MapperError
 from mapper.host.affinity import allowed_pus
-from mapper.machine import sysfs
-from mapper.machine.model import format_pus
+from mapper.machine import cgroup, sysfs
+from mapper.machine.kernel import text
+from mapper.machine.pus import format_pus
 from mapper.units import format_bytes
 
 State = Literal["ok", "warn", "bad"]
@@ -59,34 +60,13 @@ def _pus(root: Path) -> Fact:
 
 
 def _quota(root: Path) -> Iterator[Fact]:
-    """The smallest CPU quota of the cgroups that hold this process, in PUs."""
-    quotas = []
-    for folder in _cgroups(root, "cpu"):
-        v2 = (sysfs.text(folder / "cpu.max") or "").split()
-        v1 = [sysfs.text(folder / name) or "" for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
-        for quota, period in (pair for pair in (v2, v1) if len(pair) == 2):
-            if quota.isdigit() and period.isdigit() and int(period) > 0:
-                quotas.append(int(quota) / int(period))
-    if not quotas:
+    quota = cgroup.cpu_quota(root)
+    if quota is None:
         yield Fact("CPU quota", "none")
         return
-    short = min(quotas) < len(allowed_pus())
-    what = "workers on more PUs than that are stopped for part of every 0.1 s: limit the plan with --max-cores"
-    yield Fact("CPU quota", f"{min(quotas):.3g} PUs", "warn" if short else "ok", what if short else "")
-
-
-def _cgroups(root: Path, controller: str) -> Iterator[Path]:
-    """The folders of the cgroups that hold this process, innermost first, for version 1 and 2."""
-    for line in (sysfs.text(root / "proc/self/cgroup") or "").splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if number == "0" or controller in controllers.split(","):
-            base = root / "sys/fs/cgroup" / (controllers if number != "0" else "")
-            inner = base / path.lstrip("/")
-            for folder in (inner, *inner.parents):
-                if not folder.is_relative_to(base):
-                    break
-                yield folder
+    short = quota < len(allowed_pus())
+    what = "workers on more PUs than that are stopped for part of every 0.1 s: plans for host use no more cores"
+    yield Fact("CPU quota", f"{quota:.3g} PUs", "warn" if short else "ok", what if short else "")
 
 
 def _shared_memory(root: Path) -> Fact:
@@ -134,7 +114,7 @@ def _affinity() -> Fact:
 
 
 def _numa_balancing(root: Path) -> Iterator[Fact]:
-    value = sysfs.text(root / "proc/sys/kernel/numa_balancing")
+    value = text(root / "proc/sys/kernel/numa_balancing")
     nodes = len(list((root / "sys/devices/system/node").glob("node[0-9]*")))
     if value is None or value == "0" or nodes < 2:
         yield Fact("NUMA balancing", "off" if value == "0" else "does not matter here")
@@ -145,7 +125,7 @@ def _numa_balancing(root: Path) -> Iterator[Fact]:
 
 def _governor(root: Path) -> Iterator[Fact]:
     paths = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
-    governors = sorted({governor for path in paths if (governor := sysfs.text(path))})
+    governors = sorted({governor for path in paths if (governor := text(path))})
     if governors:
         slow = governors != ["performance"]
         what = "the clock follows the load: measured times scatter; cpupower frequency-set -g performance"
@@ -153,7 +133,7 @@ def _governor(root: Path) -> Iterator[Fact]:
 
 
 def _load(root: Path) -> Iterator[Fact]:
-    value = (sysfs.text(root / "proc/loadavg") or "").split()
+    value = (text(root / "proc/loadavg") or "").split()
     if len(value) >= 3:
         busy = float(value[0]) > 0.1 * len(allowed_pus())
         what = "others compute here: measurements say so, and are better repeated on an idle machine"
@@ -161,13 +141,11 @@ def _load(root: Path) -> Iterator[Fact]:
 
 
 def _memory(root: Path) -> Fact:
-    lines = (sysfs.text(root / "proc/meminfo") or "").splitlines()
+    lines = (text(root / "proc/meminfo") or "").splitlines()
     free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-    limits = [sysfs.number(folder / "memory.max") for folder in _cgroups(root, "memory")]
-    limits += [sysfs.number(folder / "memory.limit_in_bytes") for folder in _cgroups(root, "memory")]
     if free is None:
         return Fact("memory", "not known", "warn", "how many copies of a model fit cannot be told")
-    limit = min((limit for limit in limits if limit), default=free)
+    limit = cgroup.memory_limit(root) or free
     value = f"{format_bytes(free)} available" + (f", limited to {format_bytes(limit)}" if limit < free else "")
     short = min(free, limit) < LEAST_MEMORY_BYTES
     what = "each worker takes about 0.4 GB before its weights"

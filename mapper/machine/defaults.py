@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mapper.machine.model import Distance, Figure, Link, Overheads
+from mapper.machine.figures import Figure, Kind
+from mapper.machine.parts import Compute, Distance, Link, Memory, Overheads
 
 _MEASURED = "default; rough figure of an x86 server core (EPYC of 2023, one thread, PyTorch 2.13)"
 _SCALAR = "default; as topologies/sg2042.json assumes for code without vector instructions"
@@ -87,13 +88,7 @@ CACHE_BANDWIDTH_BYTES_PER_S = {
     2: _assumed(40e9, _ROUGH, 15e9, 70e9),
     3: _assumed(20e9, _ROUGH, 7e9, 90e9),
 }
-"""What one core draws from a cache, by level; the last one also stands for levels further out."""
-
-CORE_DRAM_BYTES_PER_S = _assumed(10e9, _ROUGH, 5e9, 35e9)
-PACKAGE_DRAM_PER_CORE_BYTES_PER_S = 4e9
-PACKAGE_DRAM_LEAST_BYTES_PER_S = 20e9
-PACKAGE_DRAM_MOST_BYTES_PER_S = 200e9
-PACKAGE_DRAM_SOURCE = "default; 4 GB/s a core, at least 20 and at most 200 GB/s"
+"""What one core reads from a cache, by level; the last one also stands for levels further out."""
 
 BUSY_SLOWDOWN = _assumed(1.15, "default; clock and shared caches with all cores busy", 1.0, 1.7)
 IMBALANCE = _assumed(0.12, "default; as assumed for SG2042 at 64 threads", 0.03, 0.35)
@@ -103,6 +98,10 @@ LINKS: dict[Distance, Link] = {
     "node": Link(line_s=_assumed(100e-9, _ROUGH, 50e-9, 200e-9), bandwidth_bytes_per_s=_assumed(10e9, _ROUGH)),
     "package": Link(line_s=_assumed(150e-9, _ROUGH, 80e-9, 250e-9), bandwidth_bytes_per_s=_assumed(10e9, _ROUGH)),
     "host": Link(line_s=_assumed(300e-9, _ROUGH, 150e-9, 1000e-9), bandwidth_bytes_per_s=_assumed(5e9, _ROUGH)),
+    "cluster": Link(
+        line_s=_assumed(30e-6, "default; a small message over TCP and 10 Gbit/s Ethernet", 10e-6, 100e-6),
+        bandwidth_bytes_per_s=_assumed(1.1e9, "default; 10 Gbit/s Ethernet less its headers"),
+    ),
 }
 
 OVERHEADS = Overheads(
@@ -118,3 +117,28 @@ OVERHEADS = Overheads(
         400e6, f"{_MEASURED}: 223 MB resident after importing torch, 353 MB with its compiler", 220e6, 500e6
     ),
 )
+
+
+def memory(cores_of_package: int, nodes_of_package: int) -> Memory:
+    """Main memory of a machine whose packages have at most so many cores and NUMA nodes."""
+    whole = min(200e9, max(20e9, 4e9 * cores_of_package))
+    source = "default; 4 GB/s a core, at least 20, at most 200 GB/s"
+    return Memory(
+        package_bandwidth_bytes_per_s=_assumed(whole, source),
+        node_bandwidth_bytes_per_s=_assumed(whole / nodes_of_package, f"{source}; its part of {nodes_of_package}"),
+        core_bandwidth_bytes_per_s=_assumed(10e9, _ROUGH, 5e9, 35e9),
+    )
+
+
+def compute(features: frozenset[str], frequency_hz: Figure) -> Compute:
+    """What a core with these CPU flags computes at this clock."""
+    simd = next(simd for simd in SIMD if simd.features <= features)
+    source = f"{simd.flop_per_cycle:g} fp32 FLOP a cycle ({simd.explanation}) at {frequency_hz.value / 1e9:.3g} GHz"
+    kind: Kind = "assumed" if frequency_hz.kind == "assumed" else "inferred"
+    return Compute(
+        peak_flop_per_s=Figure(value=simd.flop_per_cycle * frequency_hz.value, kind=kind, source=source),
+        efficiency=simd.efficiency,
+        seconds_per_element=simd.seconds_per_element,
+        busy_slowdown=BUSY_SLOWDOWN,
+        imbalance=IMBALANCE,
+    )

@@ -11,20 +11,25 @@ from typing import Any
 
 from mapper import jsonio
 from mapper.errors import UnknownName
+from mapper.machine.complete import completed
 from mapper.machine.model import SCHEMA, Machine
+from mapper.machine.shape import compact_nodes
 
 HOST = "host"
 """The name that stands for the machine at hand."""
 
 
 def load_machine(spec: str | Path) -> Machine:
-    """The machine that `spec` names: a topology file, a bundled one with or without `.json`, or `host`.
+    """The machine that `spec` names: a topology file, an hwloc export (`.xml`), a bundled one with or without `.json`,
+    `host`, a shape such as `pack:2 numa:4 group:4 core:4`, or `uniform:K`.
+
+    What a file leaves out (memory, compute, overheads, links) is filled in with defaults that say so.
 
     Raises: BadInput with the place in the file that is wrong; UnknownName with near names.
     """
     path = Path(spec)
-    if path.is_file() or isinstance(spec, Path) or path.name != str(spec):
-        return jsonio.read_record(Machine, path, SCHEMA)
+    if path.is_file() or isinstance(spec, Path):
+        return _from_file(path)
     name = spec.removesuffix(".json")
     if name in bundled_names():
         return _bundled(name)
@@ -32,8 +37,27 @@ def load_machine(spec: str | Path) -> Machine:
         from mapper.machine.discover import discover
 
         return discover()
+    if ":" in spec:
+        from mapper.machine.synthetic import synthetic, uniform
+
+        return uniform(spec) if spec.startswith("uniform:") else synthetic(spec)
+    if path.name != str(spec):
+        return _from_file(path)
     known = [*bundled_names(), HOST]
     raise UnknownName("machine", spec, difflib.get_close_matches(name.lower(), known, n=2), known)
+
+
+def _from_file(path: Path) -> Machine:
+    if path.suffix == ".xml":
+        from mapper.machine.hwloc import read_hwloc
+
+        return read_hwloc(path)
+    return _read(jsonio.read_json(path), str(path))
+
+
+def _read(document: Any, source: str) -> Machine:
+    jsonio.require_schema(document, SCHEMA, source)
+    return jsonio.validated(Machine, completed(document), source)
 
 
 def bundled_names() -> list[str]:
@@ -49,14 +73,20 @@ def save_machine(machine: Machine, path: Path) -> None:
 
 def machine_text(machine: Machine) -> str:
     """`machine` as the text of a topology file: a figure, a node or a list of numbers takes one line."""
-    return _text(jsonio.plain(machine), "") + "\n"
+    return _text(_compact(jsonio.plain(machine)), "") + "\n"
 
 
 def _bundled(name: str) -> Machine:
     source = f"{name}.json"
-    document = jsonio.parse_json((resources.files("mapper.topologies") / source).read_bytes(), source)
-    jsonio.require_schema(document, SCHEMA, source)
-    return jsonio.validated(Machine, document, source)
+    return _read(jsonio.parse_json((resources.files("mapper.topologies") / source).read_bytes(), source), source)
+
+
+def _compact(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with its nodes as a shape where they are all alike, and what is empty left out."""
+    document = {key: value for key, value in document.items() if value or key in ("memory", "links", "caches")}
+    if document["overheads"].get("fork_join_s") == {}:
+        document["overheads"] = {k: v for k, v in document["overheads"].items() if k != "fork_join_s"}
+    return {**document, "nodes": compact_nodes(document["nodes"])}
 
 
 def _text(value: Any, indent: str) -> str:
@@ -65,10 +95,13 @@ def _text(value: Any, indent: str) -> str:
     deeper = indent + "  "
     if isinstance(value, dict):
         texts = {key: f"{json.dumps(key)}: {_text(part, deeper)}" for key, part in value.items()}
-        short = {key for key, part in value.items() if isinstance(part, str | int) and indent}
+        short = {key for key, part in value.items() if isinstance(part, str | int) and len(texts[key]) < 60 and indent}
         lines = _joined([(key in short, text) for key, text in texts.items()])
         return "{\n" + ",\n".join(deeper + line for line in lines) + f"\n{indent}}}"
-    return "[\n" + ",\n".join(deeper + _text(part, deeper) for part in value) + f"\n{indent}]"
+    parts = [_text(part, deeper) for part in value]
+    if all(isinstance(part, list) and len(part) == 2 for part in value):  # places: eight a line
+        parts = [", ".join(parts[i : i + 8]) for i in range(0, len(parts), 8)]
+    return "[\n" + ",\n".join(deeper + part for part in parts) + f"\n{indent}]"
 
 
 def _joined(parts: list[tuple[bool, str]]) -> list[str]:
@@ -81,9 +114,11 @@ def _joined(parts: list[tuple[bool, str]]) -> list[str]:
 
 
 def _is_flat(value: Any) -> bool:
-    """Whether `value` is a number, a text, a figure, or a list of numbers or short CPU lists."""
+    """Whether `value` is a number, a text, a figure, a short record, or a list of numbers or short CPU lists."""
     if isinstance(value, dict):
-        return not any(isinstance(part, dict | list) for part in value.values())
+        if any(isinstance(part, dict) for part in value.values()) or not all(map(_is_flat, value.values())):
+            return False
+        return "value" in value or len(_line(value)) < 100
     if isinstance(value, list):
         return all(isinstance(part, int | float) or (isinstance(part, str) and len(part) < 40) for part in value)
     return True

@@ -12,198 +12,44 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+import re
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from mapper import jsonio
 from mapper.jsonio import Record
+from mapper.machine.figures import Figure, Positive
+from mapper.machine.parts import (
+    Cache,
+    Compute,
+    Core,
+    CoreKind,
+    Distance,
+    Layout,
+    Link,
+    Memory,
+    Node,
+    Overheads,
+    PartOf,
+    Power,
+    Scope,
+)  # fmt: skip
+from mapper.machine.shape import Regular, read_nodes
 
 SCHEMA = "mapper-topology/1"
 
-Distance = Literal["core", "group", "node", "package", "host", "cluster"]
-DISTANCES: tuple[Distance, ...] = ("core", "group", "node", "package", "host", "cluster")
-"""What two cores share, nearest first: the core, the group, the node, the package, the host, the cluster of hosts."""
-
-
-class Figure(Record):
-    """A number with where it is from. `low` and `high` bound it where the source gives a range.
-
-    In a file, a bare number stands for a figure that somebody assumed.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    kind: Literal["specified", "measured", "inferred", "assumed"] = "assumed"
-    source: str = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_number(cls, given: Any) -> Any:
-        return {"value": given} if isinstance(given, int | float) and not isinstance(given, bool) else given
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if (self.low is not None and self.low > self.value) or (self.high is not None and self.high < self.value):
-            raise ValueError("low, value and high must be in this order")
-        return self
-
-
-def _positive(figure: Figure) -> Figure:
-    if figure.value <= 0:
-        raise ValueError(f"must be greater than zero, not {figure.value:g}")
-    return figure
-
-
-def _not_negative(figure: Figure) -> Figure:
-    if figure.value < 0:
-        raise ValueError(f"must not be negative, not {figure.value:g}")
-    return figure
-
-
-def _fraction(figure: Figure) -> Figure:
-    if not 0 < figure.value <= 1:
-        raise ValueError(f"must be in (0, 1], not {figure.value:g}")
-    return figure
-
-
-Positive = Annotated[Figure, AfterValidator(_positive)]
-NotNegative = Annotated[Figure, AfterValidator(_not_negative)]
-Fraction = Annotated[Figure, AfterValidator(_fraction)]
-
-
-def parse_pus(text: str) -> tuple[int, ...]:
-    """The PU numbers of a Linux CPU list such as `0-3,8,10-14:2`, in the order written.
-
-    Raises: ValueError naming the part that is wrong.
-    """
-    numbers: list[int] = []
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        span, _, stride = part.partition(":")
-        first, dash, last = span.partition("-")
-        try:
-            low, high, step = int(first), int(last) if dash else int(first), int(stride) if stride else 1
-        except ValueError:
-            raise ValueError(f"{part!r} is not a CPU list such as 0-3,8") from None
-        if low < 0 or high < low or step < 1 or high - low > 1_000_000:
-            raise ValueError(f"{part!r} is not a CPU list such as 0-3,8")
-        numbers.extend(range(low, high + 1, step))
-    return tuple(numbers)
-
-
-def format_pus(numbers: Sequence[int]) -> str:
-    """The shortest CPU list that `parse_pus` reads as `numbers`, order kept."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs)
-
-
-def _read_group(given: Any) -> Any:
-    """A group in a file: a CPU list, each PU a core; or a list of CPU lists, one a core (SMT)."""
-    if isinstance(given, str):
-        return tuple((pu,) for pu in parse_pus(given))
-    if isinstance(given, list) and all(isinstance(core, str) for core in given):
-        return tuple(parse_pus(core) for core in given)
-    return given
-
-
-def _write_group(cores: tuple[tuple[int, ...], ...]) -> str | list[str]:
-    if all(len(core) == 1 for core in cores):
-        return format_pus([core[0] for core in cores])
-    return [format_pus(core) for core in cores]
-
-
-GroupCores = Annotated[
-    tuple[tuple[int, ...], ...],
-    BeforeValidator(_read_group, json_schema_input_type=str | list[str]),
-    PlainSerializer(_write_group, return_type=str | list[str]),
+Nodes = Annotated[
+    tuple[Node, ...],
+    BeforeValidator(read_nodes, json_schema_input_type=Regular | list[Node]),
+    Field(min_length=1),
 ]
-"""The cores of one group, each as the OS numbers of its PUs."""
+"""The nodes, in a file one by one or, where they are all alike, as a shape (`Regular`)."""
 
-
-class Node(Record):
-    """A NUMA node: memory with the groups next to it."""
-
-    host: int = Field(default=0, ge=0)
-    package: int = Field(default=0, ge=0, description="number of the package within all hosts")
-    os_index: int | None = Field(default=None, ge=0, description="what the OS calls the node")
-    memory_bytes: Positive | None = None
-    groups: tuple[GroupCores, ...]
-
-
-class Cache(Record):
-    """One level of cache: `bytes` for each core, group or package that has one to itself.
-
-    `fill` is the part of it that a working set can count on.
-    """
-
-    name: str
-    level: int = Field(ge=1, le=5)
-    shared_by: Literal["core", "group", "package"]
-    bytes: Positive
-    fill: Fraction = Figure(value=0.8)
-    core_bandwidth_bytes_per_s: Positive | None = None
-    latency_s: Positive | None = None
-
-
-class Memory(Record):
-    """Main memory: bandwidth of the whole package, of one node's controllers, and what one core can draw."""
-
-    package_bandwidth_bytes_per_s: Positive
-    node_bandwidth_bytes_per_s: Positive | None = None
-    core_bandwidth_bytes_per_s: Positive
-
-
-class Link(Record):
-    """What passing data costs between two cores of one distance."""
-
-    line_s: Positive = Field(description="seconds for one cache line that the other core has written")
-    bandwidth_bytes_per_s: Positive
-
-
-class Compute(Record):
-    """What one core computes. `efficiency` is the part of the peak that an op kind reaches;
-    `seconds_per_element` prices the kinds that are bound by neither FLOP nor memory."""
-
-    peak_flop_per_s: Positive
-    efficiency: dict[str, Fraction]
-    seconds_per_element: dict[str, Positive]
-    busy_slowdown: Positive = Field(description="how much slower a core is when all cores are busy, 1 = not at all")
-    imbalance: NotNegative = Field(
-        description="part of a parallel op's time lost at 64 threads, log2(threads)/6 of it below"
-    )
-
-
-class Overheads(Record):
-    """Seconds that software adds. A team of T threads costs
-    `fork_join_base_s + fork_join_factor · Σ line_s over its members + fork_join_jitter_s · T / 64` a parallel op."""
-
-    dispatch_s: NotNegative
-    fork_join_base_s: NotNegative
-    fork_join_factor: NotNegative
-    fork_join_jitter_s: NotNegative
-    grain_elements: NotNegative = Field(description="elementwise ops on fewer elements stay on one core")
-    handoff_s: NotNegative = Field(description="passing one tensor to another worker, without its bytes")
-    process_bytes: NotNegative = Field(description="memory of one worker before it holds weights or activations")
-
-
-class Core(Record):
-    """A core as plans know it: `logical` number, the group and node that hold it, its PUs as the OS numbers them."""
-
-    logical: int
-    group: int
-    node: int
-    pus: tuple[int, ...]
-
-    def __str__(self) -> str:
-        return f"PU {format_pus(self.pus)} (core {self.logical})"
+_CITED = re.compile(r"\[([^\[\]]+)\]")
 
 
 class Machine(Record):
@@ -215,7 +61,7 @@ class Machine(Record):
     cpu_model: str = ""
     isa: str = ""
     frequency_hz: Positive | None = None
-    nodes: tuple[Node, ...] = Field(min_length=1)
+    nodes: Nodes
     distances: tuple[tuple[float, ...], ...] | None = Field(
         default=None, description="relative memory latency between nodes, as the firmware states it"
     )
@@ -224,19 +70,29 @@ class Machine(Record):
     compute: Compute
     overheads: Overheads
     links: dict[Distance, Link]
+    core_kinds: tuple[CoreKind, ...] = Field(default=(), description="where cores differ: every core in one of them")
+    power: Power | None = None
+    cpu_quota: Positive | None = Field(
+        default=None, description="seconds of PU time a second that the system grants (a container's quota)"
+    )
+    layout: Layout | None = None
+    part_of: PartOf | None = None
+    sources: dict[str, str] = Field(default={}, description="what figures cite as [name]")
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _check_cores(self.nodes)
         _check_distances(self.distances, len(self.nodes))
-        for kind in ("core", "group", "package"):
-            levels = [cache.level for cache in self.caches if cache.shared_by == kind]
-            if len(set(levels)) != len(levels):
-                raise ValueError(f"/caches: two caches of one level are shared by each {kind}")
+        _check_caches(self.caches)
         missing = [d for d in self._needed_links() if d not in self.links]
         if missing:
             raise ValueError(f"/links: the distance {missing[0]!r} is missing")
+        _check_kinds(self.core_kinds, self.counts["cores"])
+        _check_layout(self.layout, self.counts)
+        if self.part_of is not None and len(self.part_of.cores) != self.counts["cores"]:
+            raise ValueError(f"/part_of/cores: {len(self.part_of.cores)} cores, but the machine has {len(self.cores)}")
+        _check_citations(self)
         return self
 
     def _needed_links(self) -> Iterator[Distance]:
@@ -278,7 +134,7 @@ class Machine(Record):
         """For each group, the number of its node."""
         return tuple(self.cores[cores[0]].node for cores in self.groups)
 
-    @property
+    @cached_property
     def counts(self) -> dict[str, int]:
         """How many hosts, packages, nodes, groups, cores and PUs there are."""
         return {
@@ -321,6 +177,31 @@ class Machine(Record):
         return min(len(cores) for cores in self.groups)
 
     @property
+    def slowest(self) -> float:
+        """Speed of the slowest cores, 1 where all are alike. Planning takes every core as one of them."""
+        return min((kind.speed.value for kind in self.core_kinds), default=1.0)
+
+    @property
+    def dram_bytes_per_s(self) -> float:
+        """DRAM bandwidth of all packages together, infinite where nothing limits it."""
+        return _rate(self.memory.package_bandwidth_bytes_per_s) * self.counts["packages"]
+
+    @property
+    def core_dram_bytes_per_s(self) -> float:
+        """DRAM bytes per second that one core can draw, infinite where nothing limits it."""
+        return _rate(self.memory.core_bandwidth_bytes_per_s)
+
+    def link_bytes_per_s(self, distance: Distance) -> float:
+        """Bytes per second between cores at `distance`, infinite where nothing limits it."""
+        link = self.links.get(distance)
+        return _rate(link.bandwidth_bytes_per_s if link else None)
+
+    def team_dram_bytes_per_s(self, cores: int, groups: int) -> float:
+        """DRAM bytes per second that `cores` cores in `groups` groups can draw together."""
+        own, shared = self.core_dram_bytes_per_s * cores, _rate(self.memory.group_bandwidth_bytes_per_s) * groups
+        return min(own, shared, self.dram_bytes_per_s)
+
+    @property
     def group_cache(self) -> Cache | None:
         """The outermost cache that a group has to itself, None where there is none."""
         found = self.cache("group")
@@ -328,11 +209,11 @@ class Machine(Record):
 
     @property
     def package_cache(self) -> Cache | None:
-        """The cache that a whole package shares, None where there is none."""
-        return self.cache("package")
+        """The cache that a whole package shares, else a whole node; None where there is neither."""
+        return self.cache("package") or self.cache("node")
 
-    def cache(self, shared_by: Literal["core", "group", "package"]) -> Cache | None:
-        """The outermost cache that each core, group or package has to itself, None where there is none."""
+    def cache(self, shared_by: Scope) -> Cache | None:
+        """The outermost cache that each core, group, node or package has to itself, None where there is none."""
         found = [cache for cache in self.caches if cache.shared_by == shared_by]
         return max(found, key=lambda cache: cache.level, default=None)
 
@@ -357,6 +238,68 @@ def _check_cores(nodes: tuple[Node, ...]) -> None:
                 seen[node.host, pu] = place
     if not seen:
         raise ValueError("/nodes: no core at all")
+
+
+def _rate(figure: Figure | None) -> float:
+    return math.inf if figure is None else figure.value
+
+
+def _check_caches(caches: Iterable[Cache]) -> None:
+    seen: set[tuple[Scope, int]] = set()
+    for cache in caches:
+        if (cache.shared_by, cache.level) in seen:
+            raise ValueError(f"/caches: two caches of one level are shared by each {cache.shared_by}")
+        seen.add((cache.shared_by, cache.level))
+
+
+def _check_kinds(kinds: tuple[CoreKind, ...], cores: int) -> None:
+    """Every core is of one kind, the fastest of speed 1."""
+    if not kinds:
+        return
+    seen: set[int] = set()
+    for k, kind in enumerate(kinds):
+        for core in kind.cores:
+            if core in seen or core >= cores:
+                reason = "is in two kinds" if core in seen else f"does not exist, there are {cores}"
+                raise ValueError(f"/core_kinds/{k}/cores: core {core} {reason}")
+            seen.add(core)
+    if len(seen) != cores:
+        raise ValueError(f"/core_kinds: core {min(set(range(cores)) - seen)} is of no kind")
+
+
+def _check_layout(layout: Layout | None, counts: dict[str, int]) -> None:
+    if layout is None:
+        return
+    if len(layout.groups) != counts["groups"]:
+        raise ValueError(f"/layout/groups: {len(layout.groups)} places, but there are {counts['groups']} groups")
+    if len(set(layout.groups)) != len(layout.groups):
+        raise ValueError("/layout/groups: two groups lie in one place")
+    for c, controller in enumerate(layout.controllers):
+        if controller.node >= counts["nodes"]:
+            raise ValueError(f"/layout/controllers/{c}/node: there are {counts['nodes']} nodes, from 0")
+
+
+def _check_citations(machine: Machine) -> None:
+    """Every name in brackets at the beginning of a figure's source is one of `sources`."""
+    for place, figure in figures(machine):
+        cited = _CITED.match(figure.source)
+        if cited and cited[1] not in machine.sources:
+            raise ValueError(f"{place}/source: [{cited[1]}] is not in /sources")
+
+
+def figures(part: Any, place: str = "") -> Iterator[tuple[str, Figure]]:
+    """Every figure in a record, a table or a list, with its JSON pointer."""
+    if isinstance(part, Figure):
+        yield place, part
+    elif isinstance(part, Record):
+        for name in type(part).model_fields:
+            yield from figures(getattr(part, name), f"{place}/{name}")
+    elif isinstance(part, dict):
+        for key, value in part.items():
+            yield from figures(value, f"{place}/{key}")
+    elif isinstance(part, tuple) and part and isinstance(part[0], Record):
+        for i, value in enumerate(part):
+            yield from figures(value, f"{place}/{i}")
 
 
 def _check_distances(distances: tuple[tuple[float, ...], ...] | None, nodes: int) -> None:

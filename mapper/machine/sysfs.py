@@ -7,58 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mapper.errors import BadInput
-from mapper.machine.model import parse_pus
-
-Pus = frozenset[int]
+from mapper.machine.kernel import number, text
+from mapper.machine.pus import parse_pus
+from mapper.machine.seen import SYSFS, Pus, Seen, SeenCache, SeenCpu, SeenNode, SeenPu
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
-@dataclass(frozen=True)
-class SeenCache:
-    """A data or unified cache as one PU sees it: its `level`, its size, and the online PUs that share it."""
-
-    level: int
-    bytes: int
-    pus: Pus
-
-
-@dataclass(frozen=True)
-class SeenPu:
-    """A PU with the online PUs of its core, of its cluster (None where the kernel names none) and of its package."""
-
-    number: int
-    core: Pus
-    cluster: Pus | None
-    package: Pus
-    caches: tuple[SeenCache, ...]
-
-
-@dataclass(frozen=True)
-class SeenNode:
-    """A NUMA node: what the OS calls it, its online PUs, its memory, and its row of the firmware's distances."""
-
-    os_index: int
-    pus: Pus
-    memory_bytes: int | None
-    distances: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """All online PUs by number, the nodes in the order of their numbers, and the memory of the whole machine."""
-
-    pus: dict[int, SeenPu]
-    nodes: tuple[SeenNode, ...]
-    memory_bytes: int | None
-
-
-def read(root: Path) -> Seen:
-    """What the kernel whose `sys` and `proc` are in `root` says.
+def read(root: Path, cpu: SeenCpu) -> Seen:
+    """What the kernel whose `sys` and `proc` are in `root` says of its PUs and nodes.
 
     Raises: BadInput when there is neither `sys/devices/system/cpu` nor `proc/cpuinfo`.
     """
@@ -66,7 +26,7 @@ def read(root: Path) -> Seen:
     online = online_pus(root)
     packages = _packages(system / "cpu", online)
     pus = {number: _pu(system / "cpu" / f"cpu{number}", number, packages[number], online) for number in sorted(online)}
-    return Seen(pus, tuple(_nodes(system / "node", online)), _memory(root / "proc/meminfo"))
+    return Seen(pus, tuple(_nodes(system / "node", online)), _memory(root / "proc/meminfo"), cpu, SYSFS)
 
 
 def online_pus(root: Path) -> Pus:
@@ -84,20 +44,6 @@ def online_pus(root: Path) -> Pus:
         return frozenset(numbers)
     raise BadInput(str(root), "neither sys/devices/system/cpu nor proc/cpuinfo shows a CPU",
                    advice="The root must be that of a Linux system, or a folder with its sys and proc.")  # fmt: skip
-
-
-def text(path: Path) -> str | None:
-    """The text of a small kernel file without white space and zero bytes at its ends; None where it can't be read."""
-    try:
-        return path.read_text(errors="replace").strip("\0 \t\r\n")
-    except OSError:
-        return None
-
-
-def number(path: Path) -> int | None:
-    """The integer in `path`, None where there is none."""
-    found = re.fullmatch(r"-?\d+", text(path) or "")
-    return int(found[0]) if found else None
 
 
 def _list(path: Path) -> Pus | None:

@@ -15,7 +15,8 @@ from mapper.cost.residency import DRAM, GROUP, PACKAGE
 from mapper.cost.table import CostTable
 from mapper.cost.transfer import RING_SLOTS, transfer_s
 from mapper.graph.model import Graph, Op, Tensor
-from mapper.machine.model import DISTANCES, Distance, Machine
+from mapper.machine.model import Machine
+from mapper.machine.parts import DISTANCES, Distance
 from mapper.plans.model import FEEDER, Configuration, Edge, Load, Predicted, Replica, Ring, Stage, WeightPlace
 
 
@@ -190,12 +191,7 @@ class _Evaluator:
         ]
         dram = sum(stage.dram_bytes for stage in stages)
         memory = self.machine.memory
-        causes.append(
-            (
-                dram / (memory.package_bandwidth_bytes_per_s.value * self.machine.counts["packages"]),
-                "DRAM of the package",
-            )
-        )
+        causes.append((dram / self.machine.dram_bytes_per_s, "DRAM of the package"))
         if memory.node_bandwidth_bytes_per_s is not None:
             for node, drawn in self._dram_of_nodes(stages).items():
                 causes.append((drawn / memory.node_bandwidth_bytes_per_s.value, f"DRAM of node {node}"))
@@ -314,7 +310,7 @@ def _cause(stage: Stage, machine: Machine) -> str:
     """What most of the stage's time goes to, in words."""
     load, threads = stage.load, stage.replicas[0].configuration.threads
     reads = stage.touched_bytes if stage.residency == "DRAM" else 0
-    from_dram = reads / (machine.memory.core_bandwidth_bytes_per_s.value * threads)
+    from_dram = reads / (machine.core_dram_bytes_per_s * threads)
     work = "weights read from DRAM" if from_dram > load.compute_s / 2 else "arithmetic"
     parts = {
         work: load.compute_s,

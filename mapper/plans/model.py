@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mapper.machine.model import Distance, Machine
+from mapper.machine.model import Machine
+from mapper.machine.parts import Distance
 
 SCHEMA = "mapper-plan/1"
 FEEDER = "feeder"

@@ -136,7 +136,7 @@ def problem_of(graph: Graph, machine: Machine, table: CostTable, *, cores: int |
             users.setdefault((use.name, use.touched_bytes), []).append(v)
     counts = machine.counts
     size = machine.cores_per_group
-    links = [machine.links.get(nearest(machine, outside_group=config.cores >= size)) for config in table.configs]
+    nearest_of = [nearest(machine, outside_group=config.cores >= size) for config in table.configs]
     return Problem(
         configs=table.configs,
         cache_shares=(1,) * len(table.configs),
@@ -151,9 +151,9 @@ def problem_of(graph: Graph, machine: Machine, table: CostTable, *, cores: int |
         cores_per_group=size,
         cores=min(cores or counts["groups"] * size, counts["groups"] * size),
         caches=table.caches,
-        dram_bytes_per_s=machine.memory.package_bandwidth_bytes_per_s.value * counts["packages"],
+        dram_bytes_per_s=machine.dram_bytes_per_s,
         handoff_s=machine.overheads.handoff_s.value,
-        link_bytes_per_s=tuple(link.bandwidth_bytes_per_s.value if link else float("inf") for link in links),
+        link_bytes_per_s=tuple(map(machine.link_bytes_per_s, nearest_of)),
     )
 
 

@@ -31,7 +31,7 @@ def test_configurations_of_the_sg2042() -> None:
 
 def test_sizes_that_do_not_divide_a_group_are_left_out() -> None:
     machine = Machine.model_validate(
-        SG2042.model_dump(by_alias=True) | {"nodes": [{"groups": ["0-5", "6-11"]}], "distances": None}
+        SG2042.model_dump(by_alias=True) | {"nodes": [{"groups": ["0-5", "6-11"]}], "distances": None, "layout": None}
     )
     assert [config.name for config in configurations(machine)] == ["1x1", "1x2", "1x6", "2x6"]
 

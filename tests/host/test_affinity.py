@@ -8,7 +8,7 @@ import pytest
 
 from mapper.errors import MachineMismatch, MapperError
 from mapper.host.affinity import allowed_pus, named, pin
-from mapper.machine.model import Core
+from mapper.machine.parts import Core
 
 CORES = [Core(logical=2, group=0, node=0, pus=(5, 7))]
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from mapper.errors import BadInput, MachineMismatch
 from mapper.machine.discover import discover
 from mapper.machine.files import load_machine
-from mapper.machine.model import Machine, Node
+from mapper.machine.model import Machine
+from mapper.machine.parts import Node
 from tests.machines.trees import booted_on, parts, renumbered, write_tree
 
 SG2042 = load_machine("sg2042")
@@ -82,13 +83,11 @@ def test_a_process_that_may_use_none_of_the_pus_is_told_so(tmp_path: Path) -> No
 
 
 def test_a_memory_only_node_is_skipped_with_its_row_of_distances(tmp_path: Path) -> None:
-    write_tree(tmp_path, SG2042)
-    nodes = tmp_path / "sys/devices/system/node"
-    (nodes / "node2/cpulist").write_text("\n")
-    (nodes / "node2/cpumap").write_text("00000000,00000000\n")
-    found = discover(tmp_path, allowed=range(32))
-    assert [node.os_index for node in found.nodes] == [0, 1]
-    assert found.distances == ((10, 15), (15, 10))
+    gone = [pu for group in SG2042.nodes[2].groups for core in group for pu in core]
+    found = discover(write_tree(tmp_path, SG2042, offline=gone))
+    assert [node.os_index for node in found.nodes] == [0, 1, 3]
+    assert found.distances == ((10, 15, 30), (15, 10, 25), (30, 25, 10))
+    assert found.notes == ("Node 2 has memory only (34.4 GB): plans do not use it.",)
 
 
 def test_distances_that_contradict_themselves_are_left_out_with_a_note(tmp_path: Path) -> None:
@@ -168,7 +167,7 @@ def regular_machines(draw: st.DrawFn) -> Machine:
     ]  # fmt: skip
     distances = tuple(tuple(10.0 if a == b else 20.0 for a in made) for b in made)
     links = dict.fromkeys(("group", "node", "package", "host"), SG2042.links["package"])
-    changed = {"nodes": tuple(made), "distances": distances, "links": links}
+    changed = {"nodes": tuple(made), "distances": distances, "links": links, "layout": None}
     plain = SG2042.model_copy(update=changed)
     return Machine.model_validate(renumbered(plain, lambda pu: gap * pu + start).model_dump(by_alias=True))
 

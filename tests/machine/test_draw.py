@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from mapper.machine.draw import blocks, drawing, used_characters
 from mapper.machine.files import load_machine
-from mapper.machine.model import Machine, Node
+from mapper.machine.model import Machine
+from mapper.machine.parts import Node
 
 SG2042 = load_machine("sg2042")
 

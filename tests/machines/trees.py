@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
-from mapper.machine.model import Machine, Node, format_pus
+from mapper.machine.model import Machine
+from mapper.machine.parts import Node
+from mapper.machine.pus import format_pus
 
 
 def write_tree(
