@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mapper.cli.machine import Cores, Groups, Reserve, machine_of
 from mapper.cli.output import Json, Progress, emit_json
 from mapper.cli.plan import Batch, Model, Seed, Weights, model_options
 
@@ -16,6 +17,10 @@ def bench_command(
     batch: Batch = 1,
     weights: Weights = None,
     seed: Seed = None,
+    topo: Annotated[str, typer.Option(help="A description of this machine, such as a calibrated one.")] = "host",
+    cores: Cores = None,
+    groups: Groups = None,
+    reserve: Reserve = None,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds.")] = 15,
     seconds: Annotated[float, typer.Option(min=0.05, help="About how long a round of one alternative takes.")] = 1.5,
     json: Json = False,
@@ -24,7 +29,6 @@ def bench_command(
 ) -> None:
     """Measure the best plan for this machine against native, streams and a forced 2-stage pipeline, interleaved."""
     from mapper import jsonio
-    from mapper.machine.files import load_machine
     from mapper.plans.source import graph_of_source
     from mapper.reports.bench import bench_text
     from mapper.study.bench import bench
@@ -32,9 +36,8 @@ def bench_command(
     with Progress(quiet or json) as progress:
         progress.say(f"Tracing {model} ...")
         graph, reference = graph_of_source(model, model_options(batch, seed, weights))
-        result = bench(
-            graph, load_machine("host"), reference, batch=batch, rounds=rounds, seconds=seconds, progress=progress.say
-        )
+        machine = machine_of(topo, cores, groups, reserve)
+        result = bench(graph, machine, reference, batch=batch, rounds=rounds, seconds=seconds, progress=progress.say)
     if output is not None:
         jsonio.write_text(output, jsonio.dumps(jsonio.plain(result)))
     if json:

@@ -11,7 +11,7 @@ from types import FrameType
 
 import typer
 
-from mapper.cli import bench, bundle, check, doctor, model, plan, run, schema, topo
+from mapper.cli import bench, bundle, calibrate, check, doctor, model, plan, run, schema, topo
 from mapper.errors import MapperError, MissingFeature, SystemRefused
 
 OPTIONAL = {"ortools": "ortools>=9.14,<9.15", "transformers": "transformers>=4.50", "safetensors": "safetensors>=0.4"}
@@ -24,6 +24,7 @@ app = typer.Typer(
     "10 the system refused, 130 interrupted, 143 terminated.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -32,6 +33,7 @@ app.command("check")(check.check_command)
 app.command("run")(run.run_command)
 app.command("bench")(bench.bench_command)
 app.command("bundle")(bundle.bundle_command)
+app.command("calibrate")(calibrate.calibrate_command)
 app.add_typer(topo.app, name="topo")
 app.add_typer(model.app, name="model")
 app.command("schema")(schema.schema_command)

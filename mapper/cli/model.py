@@ -9,7 +9,7 @@ import typer
 from mapper.cli.output import Json, Progress, emit_json
 from mapper.cli.plan import Batch, Seed, Weights, model_options
 
-app = typer.Typer(help="Models: list them, look into their graphs.", no_args_is_help=True)
+app = typer.Typer(help="Models: list them, look into their graphs.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")

@@ -25,13 +25,16 @@ def width() -> int:
     return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
 
 
-def emit_rich(renderable: Any) -> None:
-    """A rich table or text on stdout: in colour on a terminal, plain in a pipe, which may be closed at any time."""
+def emit_rich(renderable: Any, *, wrap: bool = True) -> None:
+    """A rich table or text on stdout: in colour on a terminal, plain in a pipe, which may be closed at any time.
+
+    Long lines are wrapped, but for text that has lines of its own.
+    """
     from rich.console import Console
 
     console = Console(width=width())
     with console.capture() as captured:
-        console.print(renderable)
+        console.print(renderable, soft_wrap=not wrap)
     typer.echo(captured.get(), nl=False)
 
 

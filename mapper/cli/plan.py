@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mapper.cli.machine import SPEC, Cores, Groups, Reserve, machine_of
 from mapper.cli.output import Json, Progress, emit_json, width
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write the p
 
 def plan_command(
     model: Model,
-    topo: Annotated[str, typer.Option(help="A topology file, a bundled name, or host.")] = "host",
+    topo: Annotated[str, typer.Option(help=SPEC)] = "host",
+    cores: Cores = None,
+    groups: Groups = None,
+    reserve: Reserve = None,
     batch: Batch = 1,
     weights: Weights = None,
     seed: Seed = None,
@@ -45,14 +49,13 @@ def plan_command(
 ) -> None:
     """Find the best mapping of a model onto a machine, and say how good it is proved to be."""
     from mapper.jsonio import plain
-    from mapper.machine.files import load_machine
     from mapper.plans.file import save_plan
     from mapper.plans.source import graph_of_source
     from mapper.reports.plan import plan_text
     from mapper.solver.plan import plan as make
     from mapper.units import parse_fraction
 
-    machine = load_machine(topo)
+    machine = machine_of(topo, cores, groups, reserve)
     limits = _limits(machine, stages, max_stages, replicas, max_cores, max_latency, configurations)
     with Progress(quiet or json) as progress:
         progress.say(f"Tracing {model} ...")

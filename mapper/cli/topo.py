@@ -1,4 +1,4 @@
-"""`mapper topo`: draw a machine, read this one, validate a file."""
+"""`mapper topo`: draw a machine, read this one, validate a description, compare two."""
 
 from __future__ import annotations
 
@@ -7,67 +7,133 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mapper.cli.output import Json
+from mapper.cli.machine import SPEC, Cores, Groups, Reserve, machine_of
+from mapper.cli.output import Json, emit_json, emit_rich, width
 
 if TYPE_CHECKING:
     from mapper.machine.model import Machine
+    from mapper.plans.model import Plan
 
-app = typer.Typer(help="Machines: draw, read from this host, validate.", no_args_is_help=True)
+app = typer.Typer(
+    help="Machines: draw, read from this host, validate, compare.", no_args_is_help=True, rich_markup_mode=None
+)
 
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write the topology file here.")]
+Spec = Annotated[str, typer.Argument(help=SPEC)]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Write it here: .json the topology file, .svg or .png a picture."),
+]
 
 
 @app.command()
-def show(spec: Annotated[str, typer.Argument(help="A file, a bundled name, or host.")], json: Json = False) -> None:
+def show(
+    spec: Annotated[str | None, typer.Argument(help=f"{SPEC} [the plan's machine, else host]")] = None,
+    plan: Annotated[Path | None, typer.Option(help="Colour the cores by the stages of this plan.")] = None,
+    cores: Cores = None,
+    groups: Groups = None,
+    reserve: Reserve = None,
+    json: Json = False,
+    output: Output = None,
+) -> None:
     """Draw a machine, with its figures and where each is from."""
-    from mapper.machine.files import load_machine
+    from mapper.errors import MachineMismatch
+    from mapper.plans.file import load_plan
 
-    _emit(load_machine(spec), json)
+    made = load_plan(plan) if plan is not None else None
+    machine = made.machine if made is not None and spec is None else machine_of(spec or "host", cores, groups, reserve)
+    if made is not None and made.fingerprint != machine.fingerprint:
+        raise MachineMismatch(
+            f"{plan} is for {made.machine.name}, which has another shape than {machine.name}",
+            advice="Leave the machine out to see the plan on the one that it was made for.",
+        )
+    _write(machine, output, made)
+    _emit(machine, json, made)
+    _told(output, json)
 
 
 @app.command()
 def discover(
     output: Output = None,
     root: Annotated[Path, typer.Option(help="Read sys and proc below this folder.")] = Path("/"),
+    like: Annotated[
+        str | None, typer.Option(help="Complete what the system does not show from this machine, such as sg2042.")
+    ] = None,
+    cores: Cores = None,
+    groups: Groups = None,
+    reserve: Reserve = None,
     json: Json = False,
 ) -> None:
     """Read this machine, as far as this process may use it, or one whose sys and proc were copied."""
+    from mapper.machine.complete import like as completed_like
     from mapper.machine.discover import discover as read
-    from mapper.machine.files import save_machine
+    from mapper.machine.files import load_machine, similar
+    from mapper.machine.restrict import restrict
 
     machine = read(root)
-    if output is not None:
+    resembling = similar(machine) if like is None else []
+    if like is not None:
+        machine = completed_like(machine, load_machine(like))
+    machine = restrict(machine, cores=cores, groups=groups, reserve=reserve)
+    _write(machine, output, None)
+    _emit(machine, json, None)
+    _told(output, json)
+    if resembling:
+        names = " or ".join(f"--like {name}" for name in resembling)
+        typer.echo(f"It has the shape of a machine that is known: {names} completes what the system does not show.",
+                   err=True)  # fmt: skip
+
+
+@app.command()
+def check(spec: Spec, json: Json = False) -> None:
+    """Validate a machine; exit code 3 with the place and the reason when it is not right."""
+    from mapper.machine.draw import shape
+
+    machine = machine_of(spec)
+    if json:
+        _emit(machine, json, None)
+    else:
+        typer.echo(f"{spec} is right: {machine.name}, {shape(machine)}, fingerprint {machine.fingerprint}")
+
+
+@app.command()
+def diff(a: Spec, b: Spec, json: Json = False) -> None:
+    """Say what differs between two machines: shape, numbering, caches, figures."""
+    from mapper.machine.diff import compare
+    from mapper.reports.diff import diff_text
+
+    found = compare(machine_of(a), machine_of(b))
+    if json:
+        emit_json({**found.model_dump(mode="json"), "equal": found.equal})
+    else:
+        typer.echo("\n".join(diff_text(found, a, b)))
+
+
+def _write(machine: Machine, output: Path | None, plan: Plan | None) -> None:
+    if output is None:
+        return
+    from mapper.machine.files import save_machine
+
+    if output.suffix.lower() in (".svg", ".png"):
+        from mapper.reports.machine import stages_of
+        from mapper.reports.picture import draw_machine
+
+        draw_machine(machine, output, stage_of=stages_of(plan) if plan is not None else None)
+    else:
         save_machine(machine, output)
-    _emit(machine, json)
+
+
+def _told(output: Path | None, json: bool) -> None:
     if output is not None:
         typer.echo(f"Written to {output}.", err=json)
 
 
-@app.command()
-def check(file: Annotated[Path, typer.Argument(help="A topology file.")], json: Json = False) -> None:
-    """Validate a topology file; exit code 3 with the place and the reason when it is not right."""
-    from mapper.machine.draw import shape
-    from mapper.machine.files import load_machine
-
-    machine = load_machine(file)
+def _emit(machine: Machine, json: bool, plan: Plan | None) -> None:
     if json:
-        _emit(machine, json)
-    else:
-        typer.echo(f"{file} is right: {machine.name}, {shape(machine)}, fingerprint {machine.fingerprint}")
-
-
-def _emit(machine: Machine, json: bool) -> None:
-    if json:
-        from mapper import jsonio
-
-        typer.echo(jsonio.dumps(document(machine)), nl=False)
+        emit_json(document(machine))
         return
-    import shutil
+    from mapper.reports.machine import machine_rich, stages_of
 
-    from mapper.machine.draw import drawing
-
-    width = shutil.get_terminal_size((100, 24)).columns
-    typer.echo("\n".join([*drawing(machine, width=width), "", *_figures(machine)]))
+    emit_rich(machine_rich(machine, stages_of(plan) if plan is not None else None, width()), wrap=False)
 
 
 def document(machine: Machine) -> dict[str, Any]:
@@ -75,27 +141,3 @@ def document(machine: Machine) -> dict[str, Any]:
     from mapper import jsonio
 
     return {**jsonio.plain(machine), "counts": machine.counts, "fingerprint": machine.fingerprint}
-
-
-def _figures(machine: Machine) -> list[str]:
-    """The figures that decide most, each with its kind; the rest is in the file."""
-    from mapper.machine.pus import format_pus
-    from mapper.units import format_count, format_seconds
-
-    compute, memory, overheads = machine.compute, machine.memory, machine.overheads
-    rows = [
-        ("arithmetic", f"{format_count(compute.peak_flop_per_s.value)}FLOP/s a core", compute.peak_flop_per_s),
-        *((f"memory, {what}", f"{format_count(figure.value)}B/s", figure)
-          for what, figure in (("package", memory.package_bandwidth_bytes_per_s),
-                               ("node", memory.node_bandwidth_bytes_per_s),
-                               ("core", memory.core_bandwidth_bytes_per_s)) if figure),
-        ("dispatch", f"{format_seconds(overheads.dispatch_s.value)} an op", overheads.dispatch_s),
-        ("hand-off", f"{format_seconds(overheads.handoff_s.value)} a tensor", overheads.handoff_s),
-        *((f"line, same {name}", format_seconds(link.line_s.value), link.line_s)
-          for name, link in machine.links.items()),
-    ]  # fmt: skip
-    lines = [f"{name:20} {value:24} {figure.kind}" for name, value, figure in rows]
-    for n, node in enumerate(machine.nodes):
-        pus = sorted(pu for group in node.groups for core in group for pu in core)
-        lines.append(f"{f'node {n}':20} PUs {format_pus(pus)}")
-    return [*lines, *(f"Note: {note}" for note in machine.notes), f"fingerprint {machine.fingerprint}"]

@@ -26,7 +26,8 @@ Places = tuple[tuple[tuple[int, ...], ...], ...]
 def resolve_pus(plan: Plan, here: Machine, *, remap: bool = False, oversubscribe: bool = False) -> Places:
     """The PUs of each replica on the machine `here`, one a core: `places[stage][replica]`.
 
-    The shape of the machine must be the one planned for. With `remap` it is enough that every replica finds groups
+    The shape of the machine must be the one planned for; where the plan or this process is restricted to a part of
+    it, the plan's own cores are taken if they may be used. With `remap` it is enough that every replica finds groups
     with as many free cores; with `oversubscribe` cores wrap around the PUs that this process may use: results are
     right, their speed means nothing.
 
@@ -34,39 +35,55 @@ def resolve_pus(plan: Plan, here: Machine, *, remap: bool = False, oversubscribe
     """
     if any(replica.host != 0 for stage in plan.stages for replica in stage.replicas):
         raise MachineMismatch("the plan spreads over several hosts; a run is on one")
-    if here.fingerprint == plan.machine.fingerprint:
-        return _looked_up(plan, here)
-    if _is_part(plan.machine, here):
-        return _looked_up(plan, plan.machine)
+    cores = _same_cores(plan, here)
+    if cores is None and here.fingerprint == plan.machine.fingerprint:
+        cores = {core: core for core in plan.cores}
+    if cores is not None:
+        return _looked_up(plan, here, cores)
     if remap and (found := _packed(plan, here)) is not None:
         return found
     if oversubscribe:
         return _wrapped(plan, allowed_pus())
     raise MachineMismatch(
         f"the plan is for {plan.machine.name} ({_shape(plan.machine)}), this machine is {here.name} ({_shape(here)})"
-        + (", and its replicas do not fit into the groups here" if remap else ""),
+        + (", and its replicas do not fit into the groups here" if remap else "")
+        + _absent(plan, here),
         advice="Plan again with --topo host"
         + ("" if remap else ", use --remap to place it where there is room")
         + ", or --oversubscribe to run it for its results only.",
     )
 
 
-def _looked_up(plan: Plan, machine: Machine) -> Places:
+def _looked_up(plan: Plan, here: Machine, cores: dict[int, int]) -> Places:
     return tuple(
-        tuple(tuple(machine.cores[core].pus[0] for core in replica.cores) for replica in stage.replicas)
+        tuple(tuple(here.cores[cores[core]].pus[0] for core in replica.cores) for replica in stage.replicas)
         for stage in plan.stages
     )
 
 
-def _is_part(planned: Machine, here: Machine) -> bool:
-    """Whether `planned` is this very machine restricted to some of its cores, with their grouping as it is here."""
-    if not here.cpu_model or (planned.cpu_model, planned.isa) != (here.cpu_model, here.isa):
-        return False
-    home = {core.pus: core.group for core in here.cores}
-    if any(core.pus not in home for core in planned.cores):
-        return False
-    groups = [{home[planned.cores[core].pus] for core in cores} for cores in planned.groups]
-    return all(len(group) == 1 for group in groups) and len(set.union(*groups)) == len(groups)
+def _same_cores(plan: Plan, here: Machine) -> dict[int, int] | None:
+    """The cores of the plan by their numbers here, where both are parts of one shape and these cores are in both."""
+    planned, numbers = _whole(plan.machine)
+    shape, present = _whole(here)
+    position = {number: i for i, number in enumerate(present)}
+    if planned != shape or any(numbers[core] not in position for core in plan.cores):
+        return None
+    return {core: position[numbers[core]] for core in plan.cores}
+
+
+def _whole(machine: Machine) -> tuple[str, Sequence[int]]:
+    """The fingerprint of the whole machine that `machine` is (a part of), and its cores by their numbers there."""
+    if machine.part_of is None:
+        return machine.fingerprint, range(len(machine.cores))
+    return machine.part_of.fingerprint, machine.part_of.cores
+
+
+def _absent(plan: Plan, here: Machine) -> str:
+    """Which cores of the plan this process may not use, where the machine itself is the right one."""
+    planned, numbers = _whole(plan.machine)
+    shape, present = _whole(here)
+    absent = sorted({numbers[core] for core in plan.cores}.difference(present)) if planned == shape else []
+    return f"; this process may not use cores {format_pus(absent)}" if absent else ""
 
 
 def _packed(plan: Plan, here: Machine) -> Places | None:

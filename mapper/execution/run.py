@@ -19,6 +19,7 @@ from mapper.execution.reference import Difference, Outputs, Reference, differenc
 from mapper.execution.source import Item, Runnable, Source, realised_source, source_of, tensors_of
 from mapper.host.load import busy_between, snapshot
 from mapper.jsonio import Record
+from mapper.machine.cgroup import cpu_quota
 from mapper.machine.model import Machine
 from mapper.plans.model import Plan
 
@@ -215,6 +216,9 @@ class _Stream:
             notes.append("cores may be shared (--oversubscribe): results are right, times mean nothing")
         if self.others_busy > NOTICED:
             notes.append(f"other processes took {self.others_busy:.0%} of the plan's cores meanwhile")
+        quota = cpu_quota(Path("/"))
+        if quota is not None and quota < len(plan.cores):
+            notes.append(f"the system grants the time of {quota:.3g} PUs, the plan has {len(plan.cores)}: workers wait")
         if remap:
             notes.append("cores were chosen anew where the machine differs from the planned one (--remap)")
         return Measurement(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
 from mapper.errors import MapperError
 from mapper.host.affinity import allowed_pus
+from mapper.host.memory import policy_error
 from mapper.machine import cgroup, sysfs
 from mapper.machine.kernel import text
 from mapper.machine.pus import format_pus
@@ -31,6 +33,13 @@ PACKAGES = {
 """Packages that features need: how bad it is that one is missing, and what that means."""
 
 
+EXTENSIONS = {
+    "mapper.solver._cover": "planning is slower: its inner loop runs in numpy",
+    "mapper.measure._probe": "calibrate cannot measure latencies, and bandwidths only roughly",
+}
+"""Compiled parts that installing builds where there is a C compiler: what it means that one is missing."""
+
+
 @dataclass(frozen=True)
 class Fact:
     """A fact: its `name`, its `value` in words, whether that is good, and what follows if it is not."""
@@ -43,8 +52,9 @@ class Fact:
 
 def facts(root: Path = Path("/")) -> list[Fact]:
     """All facts about this process on this machine. Files are read under `root`; calls are really made."""
-    found = [_pus(root), *_quota(root), _shared_memory(root), _memfd(), _affinity(), *_numa_balancing(root)]
-    return [*found, *_governor(root), *_load(root), _memory(root), _python(), *map(_package, PACKAGES)]
+    found = [_pus(root), *_quota(root), _shared_memory(root), _memfd(), _affinity(), _memory_policy(root)]
+    found += [*_numa_balancing(root), *_huge_pages(root), *_governor(root), *_load(root), _memory(root), _python()]
+    return [*found, *map(_package, PACKAGES), *map(_extension, EXTENSIONS)]
 
 
 def _pus(root: Path) -> Fact:
@@ -113,6 +123,27 @@ def _affinity() -> Fact:
     return Fact("affinity", "can be set")
 
 
+def _memory_policy(root: Path) -> Fact:
+    error = policy_error()
+    if error is None:
+        return Fact("memory policy", "can be set")
+    nodes = len(list((root / "sys/devices/system/node").glob("node[0-9]*")))
+    if nodes < 2:
+        return Fact("memory policy", f"cannot be set ({error}), does not matter with one node")
+    what = "memory lies on the node of the core that touches it first; a container or filter may forbid more"
+    return Fact("memory policy", f"cannot be set ({error})", "warn", what)
+
+
+def _huge_pages(root: Path) -> Iterator[Fact]:
+    setting = text(root / "sys/kernel/mm/transparent_hugepage/enabled") or ""
+    chosen = re.search(r"\[(\w+)\]", setting)
+    if chosen is None:
+        return
+    never = chosen[1] == "never"
+    what = "weights cost more address look-ups: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"
+    yield Fact("huge pages", chosen[1], "warn" if never else "ok", what if never else "")
+
+
 def _numa_balancing(root: Path) -> Iterator[Fact]:
     value = text(root / "proc/sys/kernel/numa_balancing")
     nodes = len(list((root / "sys/devices/system/node").glob("node[0-9]*")))
@@ -154,6 +185,14 @@ def _memory(root: Path) -> Fact:
 
 def _python() -> Fact:
     return Fact("python", f"{platform.python_version()} on {platform.machine()}")
+
+
+def _extension(name: str) -> Fact:
+    short = name.rpartition("._")[2]
+    if util.find_spec(name) is not None:
+        return Fact(f"compiled {short}", "built")
+    advice = "a C compiler and a new installation of mapper build it"
+    return Fact(f"compiled {short}", "not built", "warn", f"{EXTENSIONS[name]}; {advice}")
 
 
 def _package(name: str, version: Callable[[str], str] = metadata.version) -> Fact:

@@ -86,14 +86,15 @@ def _node_of(pu: SeenPu, seen: Seen) -> int | None:
 
 
 def _group(pu: SeenPu) -> Pus:
-    """The PUs that share the outermost cache which the whole package does not share, where that is more than a core.
-    A named cluster that shares no cache of its own (but an interconnect) comes before it where it is smaller, and
-    instead of it where there is none; else the core."""
+    """The PUs that share the outermost cache which the whole package does not share, where that is more than a core,
+    else the core. A named cluster that has no cache of its own (but an interconnect) comes instead where it is a part
+    of the PUs that share that cache, and where no cache is shown at all."""
     inner = [cache for cache in pu.caches if not cache.pus >= pu.package]
     shared = max(inner, key=lambda cache: cache.level).pus if inner else pu.core
+    within = shared if pu.caches else pu.package
     cluster = pu.cluster
-    if cluster is not None and pu.core < cluster < pu.package and cluster not in {cache.pus for cache in inner}:
-        return cluster if cluster < shared or not shared > pu.core else shared
+    if cluster is not None and pu.core < cluster < within and cluster not in {cache.pus for cache in inner}:
+        return cluster
     return shared if shared > pu.core else pu.core
 
 
@@ -138,7 +139,7 @@ def _node_memory(block: Block, seen: Seen) -> Figure | None:
         whole, pus, source = node.memory_bytes, node.pus, seen.where.node.format(node=os_index)
     else:
         whole, pus, source = seen.memory_bytes, frozenset(seen.pus), seen.where.memory
-        if any(other.memory_bytes and other.pus for other in seen.nodes):
+        if not later and any(other.memory_bytes and other.pus for other in seen.nodes):
             return None
     if not whole:
         return None

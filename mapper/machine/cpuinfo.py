@@ -115,7 +115,8 @@ def _frequency(root: Path, fields: dict[str, list[str]]) -> Figure:
         found = [number(path) or 0 for path in sorted(folder.glob(f"cpu[0-9]*/cpufreq/{name}"))]
         if any(found):
             return Figure(value=max(found) * 1e3, kind="specified", source=f"{name} in sys/devices/system/cpu")
-    if rated := re.search(r"@ ([\d.]+) ?GHz", _first(fields, "model name")):
+    rated = re.search(r"@ (\d+(?:\.\d+)?) ?GHz", _first(fields, "model name"))
+    if rated and float(rated[1]) > 0:
         return Figure(value=round(float(rated[1]) * 1e9), kind="specified", source="model name in proc/cpuinfo")
     clocks = [float(value) for value in fields.get("cpu MHz", []) if re.fullmatch(r"\d+(\.\d+)?", value)]
     if any(clocks):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,24 @@ def bundled_names() -> list[str]:
     """The names of the machines that come with mapper, sorted."""
     files = (entry.name for entry in resources.files("mapper.topologies").iterdir())
     return sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
+
+
+def similar(machine: Machine) -> list[str]:
+    """The bundled machines that may complete `machine`: those of its shape, its family of instructions, and the sizes
+    of the caches that it shows."""
+    family, sizes = _family(machine.isa), {(c.level, c.shared_by): c.bytes.value for c in machine.caches}
+    return [
+        known.name
+        for known in map(_bundled, bundled_names())
+        if family and _family(known.isa) == family and known.fingerprint == machine.fingerprint
+        and all(sizes.get((c.level, c.shared_by), c.bytes.value) == c.bytes.value for c in known.caches)
+    ]  # fmt: skip
+
+
+def _family(isa: str) -> str:
+    """Such as rv64, x86_64 or aarch64."""
+    found = re.match(r"rv(32|64)|\w+", isa)
+    return found[0] if found else ""
 
 
 def save_machine(machine: Machine, path: Path) -> None:

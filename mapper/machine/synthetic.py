@@ -24,8 +24,8 @@ def synthetic(text: str) -> Machine:
     """The machine that `text` describes: levels `host`, `pack`, `numa`, `group`, `core`, `pu`, outermost first.
 
     Attributes go in brackets behind a level: `l1=` to `l5=` the size of a cache that each core, group, node or package
-    has, `bandwidth=` what each can draw from DRAM, `memory=` of a node, `flops=` and `frequency=` of a core. What is
-    not given is a default, and says so.
+    has, `bandwidth=` what each can draw from DRAM, `memory=` of a node, `flops=`, `frequency=` and `isa=` (such as
+    avx2) of a core. What is not given is a default, and says so.
 
     Raises: BadInput naming the part that is wrong.
     """
@@ -63,12 +63,14 @@ def _document(text: str, attributes: tuple[tuple[str, str, str], ...]) -> dict[s
             document["memory_bytes"] = figure(parse_bytes(value))
         elif name == "frequency" and level == "core":
             document["frequency_hz"] = figure(parse_frequency(value))
+        elif name == "isa" and level == "core":
+            document["isa"] = value
         elif name == "flops" and level == "core":
             document.setdefault("compute", {})["peak_flop_per_s"] = figure(parse_frequency(value))
         else:
             raise ValueError(
                 f"{level} has no attribute {name!r}; core, group, numa and pack have l1 to l5 and bandwidth, numa has "
-                "memory, core has flops and frequency"
+                "memory, core has flops, frequency and isa"
             )
     document["caches"].sort(key=lambda cache: cache["level"])
     return document

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import Any
 
 from mapper import __version__
@@ -48,7 +50,7 @@ def plan(
     Raises: Infeasible with the smallest change of each limit that helps; UsageError for more stages than ops;
     AssertionError, a bug of the planner, if the plan fails its own check.
     """
-    limits = limits or Limits()
+    limits = _within_quota(limits or Limits(), machine)
     table = costs or roofline(graph, machine, configurations(machine))
     problem = problem_of(graph, machine, table)
     if limits.stages is not None and limits.stages > problem.ops:
@@ -61,7 +63,7 @@ def plan(
         machine=machine,
         fingerprint=machine.fingerprint,
         request=Request(limits=limits.as_options(), batch=batch, costs={"source": table.source}),
-        solver=_solver(problem, solution, evaluation, best_s, near_optimal, complete),
+        solver=_solver(problem, solution, evaluation, best_s, near_optimal, complete, _assumptions(machine)),
         predicted=evaluation.predicted,
         stages=evaluation.stages,
         edges=evaluation.edges,
@@ -72,6 +74,14 @@ def plan(
     if found:  # no assert statement: this must be looked at under python -O too
         raise AssertionError(f"the planner made a plan that its own check refuses: {found}")
     return made
+
+
+def _within_quota(limits: Limits, machine: Machine) -> Limits:
+    """`limits` with no more cores than the system grants the time of."""
+    if machine.cpu_quota is None:
+        return limits
+    granted = max(1, math.floor(machine.cpu_quota.value))
+    return dataclasses.replace(limits, max_cores=min(limits.max_cores or granted, granted))
 
 
 def reference(graph: Graph) -> ModelRef:
@@ -106,7 +116,13 @@ def _placed(
 
 
 def _solver(
-    problem: Problem, solution: Solution, evaluation: Evaluation, best: float, near_optimal: float, complete: bool
+    problem: Problem,
+    solution: Solution,
+    evaluation: Evaluation,
+    best: float,
+    near_optimal: float,
+    complete: bool,
+    assumptions: tuple[str, ...],
 ) -> Solver:
     """What was proved. The plan's own distances can only cost more than the least ones that the bound assumes."""
     objective = evaluation.predicted.period_s
@@ -122,10 +138,14 @@ def _solver(
         bound=bound,
         gap=gap,
         near_optimal=near_optimal,
-        proved=Proof(space=space, assumptions=ASSUMPTIONS),
+        proved=Proof(space=space, assumptions=assumptions),
         tie_break="complete" if complete else "incomplete",
         versions=_versions(),
     )
+
+
+def _assumptions(machine: Machine) -> tuple[str, ...]:
+    return (*ASSUMPTIONS, "every core is as fast as the slowest kind") if machine.core_kinds else ASSUMPTIONS
 
 
 def _names(problem: Problem) -> str:

@@ -10,6 +10,9 @@ import pytest
 
 from mapper.errors import MachineMismatch
 from mapper.execution.place import Claim, resolve_pus
+from mapper.machine.model import Machine
+from mapper.machine.restrict import with_cores
+from mapper.plans.model import Plan
 from tests.execution.models import mlp
 from tests.plans import cuts, machine_of, plan_for
 
@@ -42,11 +45,29 @@ def test_oversubscribed_cores_wrap_around() -> None:
     assert first == (allowed,) and set(second[0]) <= set(allowed)
 
 
-def test_a_part_of_this_machine_is_no_other_machine() -> None:
-    plan = plan_on([[2, 3]], [1, 1])
-    assert resolve_pus(plan, machine_of([[0, 1], [2, 3]])) == (((2,),), ((3,),))
+def plan_on_part(whole: Machine, cores: list[int], threads: list[int]) -> Plan:
+    return plan_for(MLP, cuts(MLP.graph, [4, 4]), threads=threads, machine=with_cores(whole, cores))
+
+
+def test_a_plan_for_a_part_runs_on_these_very_cores_whatever_the_os_calls_them() -> None:
+    plan = plan_on_part(machine_of([[0, 1], [2, 3], [4, 5]]), [2, 3], [1, 1])
+    assert resolve_pus(plan, machine_of([[9, 8], [7, 6], [4, 5]])) == (((7,),), ((6,),))
+
+
+def test_a_restricted_process_runs_what_it_has_the_cores_for() -> None:
+    whole = machine_of([[0, 1], [2, 3], [4, 5]])
+    plan = plan_on([[0, 1], [2, 3], [4, 5]], [2, 1])
+    assert resolve_pus(plan, with_cores(whole, [0, 1, 2])) == (((0, 1),), ((2,),))
+    with pytest.raises(MachineMismatch, match="this process may not use cores 0-1"):
+        resolve_pus(plan, with_cores(whole, [2, 3, 4, 5]))
+
+
+def test_parts_of_equal_shape_stand_in_for_each_other() -> None:
+    whole = machine_of([[0, 1], [2, 3]])
+    plan = plan_on_part(whole, [0, 1], [1, 1])
+    assert resolve_pus(plan, with_cores(whole, [2, 3])) == (((2,),), ((3,),))
     with pytest.raises(MachineMismatch):
-        resolve_pus(plan, machine_of([[0, 2], [3, 1], [4, 5]]))
+        resolve_pus(plan, with_cores(machine_of([[0], [1], [2], [3], [4]]), [0, 1]))
 
 
 def test_a_claim_tells_who_holds_a_pu_and_vanishes_with_its_process() -> None:

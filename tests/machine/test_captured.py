@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(not CAPTURED.is_dir(), reason="no captured machi
 
 
 NEEDED = re.compile(
-    r"(.*/)?(proc/(cpu|mem)info$|sys/devices/system/(cpu/online|cpu/cpu\d+/(online|topology|cache|cpufreq)"
+    r"(.*/)?(proc/(cpuinfo|meminfo|mounts|self/(cgroup|cpuset))$|dev/cpuset|sys/fs/cgroup|sys/devices/cpu_|"
+    r"sys/devices/system/(cpu/online|cpu/cpufreq|cpu/cpu\d+/(online|topology|cache|cpufreq|cpu_capacity)"
     r"|node/node\d+/(cpulist|cpumap|meminfo|distance)))"
 )
 
@@ -51,7 +52,7 @@ def described(text: str) -> tuple[dict[str, int], list[int]]:
 @pytest.mark.parametrize("drawing", sorted(CAPTURED.glob("*.lstopo.txt")), ids=lambda path: path.name.split(".")[0])
 def test_counts_are_those_that_lstopo_prints(drawing: Path, unpacked: Unpack) -> None:
     counts, pus = described(drawing.read_text())
-    found = discover(unpacked(drawing.name.replace(".lstopo.txt", ".tar.bz2")), allowed=pus)
+    found = discover(unpacked(drawing.name.replace(".lstopo.txt", ".tar.bz2")))
     assert sorted(pu for core in found.cores for pu in core.pus) == sorted(pus)
     assert found.counts["pus"] == counts["PU"]
     assert found.counts["cores"] == counts["Core"]
@@ -66,10 +67,28 @@ def test_counts_are_those_that_lstopo_prints(drawing: Path, unpacked: Unpack) ->
         ("20em64t-hybrid-1p6c2t+2ca4co1t", 8),
         ("48amd64-4pa2n6c-sparse", 8),
         ("memorysidecaches", 40),
+        ("128arm-2pa2n8cluster4co", 32),
     ],
 )
 def test_groups_share_the_outermost_cache_that_the_package_does_not(name: str, groups: int, unpacked: Unpack) -> None:
     assert discover(unpacked(f"{name}.tar.bz2")).counts["groups"] == groups
+
+
+def test_clusters_that_share_no_cache_are_groups_inside_of_a_nodes_cache(unpacked: Unpack) -> None:
+    found = discover(unpacked("128arm-2pa2n8cluster4co.tar.bz2"))
+    assert {len(group) for group in found.groups} == {4}
+    assert found.package_cache is not None and found.package_cache.shared_by == "node"
+
+
+def test_kinds_of_core(unpacked: Unpack) -> None:
+    found = discover(unpacked("20em64t-hybrid-1p6c2t+2ca4co1t.tar.bz2"))
+    assert [(len(kind.cores), kind.speed.value) for kind in found.core_kinds] == [(6, 1.0), (8, 0.75)]
+    assert [len(group) for group in found.groups] == [1] * 6 + [4, 4]
+
+
+def test_a_captured_cpuset_restricts(unpacked: Unpack) -> None:
+    found = discover(unpacked("16amd64-8n2c-cpusets.tar.bz2"))
+    assert found.part_of is not None and len(found.part_of.cores) == 10
 
 
 @pytest.mark.parametrize("archive", sorted(CAPTURED.glob("*.tar.bz2")), ids=lambda path: path.name.split(".")[0])

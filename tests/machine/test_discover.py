@@ -14,6 +14,7 @@ from mapper.machine.discover import discover
 from mapper.machine.files import load_machine
 from mapper.machine.model import Machine
 from mapper.machine.parts import Node
+from mapper.machine.pus import parse_pus
 from tests.machines.trees import booted_on, parts, renumbered, write_tree
 
 SG2042 = load_machine("sg2042")
@@ -23,7 +24,7 @@ def caches_of(machine: Machine) -> list[tuple[int, str, float]]:
     return [(cache.level, cache.shared_by, cache.bytes.value) for cache in machine.caches]
 
 
-@pytest.mark.parametrize("hart", [0, 1, 8])
+@pytest.mark.parametrize("hart", [0, 1, 8, 22, 63])
 def test_sg2042_whichever_hart_boots(tmp_path: Path, hart: int) -> None:
     board = booted_on(SG2042.model_copy(update={"caches": SG2042.caches[:2]}), hart)
     found = discover(write_tree(tmp_path, board))
@@ -58,6 +59,20 @@ def test_without_numa_folders_there_is_one_node_with_the_memory_of_all(tmp_path:
     memory = found.nodes[0].memory_bytes
     assert memory is not None and memory.value == 128 * 2**30
     assert found.distances is None
+
+
+def test_memory_that_was_plugged_in_later_belongs_to_the_only_node(tmp_path: Path) -> None:
+    one = load_machine("numa:1(memory=4GiB) group:2 core:2")
+    write_tree(tmp_path, one)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 8388608 kB\n")
+    memory = discover(tmp_path).nodes[0].memory_bytes
+    assert memory is not None and (memory.value, memory.source) == (8 * 2**30, "MemTotal in proc/meminfo")
+
+
+@pytest.mark.parametrize("name", ["CPU @ 1.2.3 GHz", "CPU @ 0.00GHz", "CPU @ .GHz"])
+def test_a_strange_model_name_states_no_clock(tmp_path: Path, name: str) -> None:
+    found = discover(write_tree(tmp_path, SG2042, cpuinfo=f"processor : 0\nmodel name : {name}\n"))
+    assert found.frequency_hz is not None and found.frequency_hz.kind in ("assumed", "specified")
 
 
 def test_old_kernels_show_masks_only(tmp_path: Path) -> None:
@@ -147,6 +162,52 @@ def test_every_discovered_figure_names_its_source(tmp_path: Path) -> None:
 def test_this_machine_is_discovered_within_what_this_process_may_use() -> None:
     found = discover()
     assert {pu for core in found.cores for pu in core.pus} <= os.sched_getaffinity(0)
+
+
+def test_harts_order_cores_whichever_boots(tmp_path: Path) -> None:
+    board = booted_on(SG2042, 22)  # in the third group of its node
+    found = discover(write_tree(tmp_path, board, harts=lambda pu: 22 if pu == 0 else pu - 1 if pu <= 22 else pu))
+    assert [core.pus for core in found.cores[8:12]] == [(17,), (18,), (19,), (20,)]
+    assert [core.pus for core in found.cores[12:16]] == [(21,), (22,), (0,), (23,)]
+
+
+def test_clusters_inside_of_a_nodes_cache_are_groups(tmp_path: Path) -> None:
+    l1, l2, l3 = SG2042.caches
+    caches = (l1, l2.model_copy(update={"shared_by": "core"}), l3.model_copy(update={"shared_by": "node"}))
+    found = discover(write_tree(tmp_path, SG2042.model_copy(update={"caches": caches})))
+    assert found.fingerprint == SG2042.fingerprint
+    assert [(cache.level, cache.shared_by) for cache in found.caches] == [(1, "core"), (2, "core"), (3, "node")]
+    assert found.package_cache == found.caches[2] and found.group_cache is None
+
+
+def test_clusters_of_cores_with_private_caches_only_are_no_groups(tmp_path: Path) -> None:
+    caches = tuple(cache.model_copy(update={"shared_by": "core"}) for cache in SG2042.caches[:2])
+    found = discover(write_tree(tmp_path, SG2042.model_copy(update={"caches": caches})))
+    assert found.counts["groups"] == 64
+    assert found.group_cache is not None and found.group_cache.level == 2
+
+
+def test_kinds_of_core_by_capacity(tmp_path: Path) -> None:
+    found = discover(write_tree(tmp_path, SG2042, capacity=lambda pu: 1024 if pu < 32 else 512))
+    assert [(kind.name, kind.cores, kind.speed.value) for kind in found.core_kinds] == [
+        ("capacity 1024", tuple(range(32)), 1.0), ("capacity 512", tuple(range(32, 64)), 0.5),
+    ]  # fmt: skip
+    assert found.slowest == 0.5
+    assert discover(tmp_path, allowed=range(32)).slowest == 1.0
+    assert discover(write_tree(tmp_path / "same", SG2042, capacity=lambda pu: 1024)).core_kinds == ()
+
+
+def test_kinds_of_core_by_their_monitors(tmp_path: Path) -> None:
+    write_tree(tmp_path, SG2042)
+    for name, pus, top in (("cpu_core", "0-31", 5_000_000), ("cpu_atom", "32-63", 4_000_000)):
+        (tmp_path / "sys/devices" / name).mkdir(parents=True)
+        (tmp_path / "sys/devices" / name / "cpus").write_text(pus + "\n")
+        for pu in parse_pus(pus):
+            folder = tmp_path / f"sys/devices/system/cpu/cpu{pu}/cpufreq"
+            folder.mkdir()
+            (folder / "cpuinfo_max_freq").write_text(f"{top}\n")
+    kinds = discover(tmp_path).core_kinds
+    assert [(k.name, len(k.cores), k.speed.value) for k in kinds] == [("P-core", 32, 1.0), ("E-core", 32, 0.8)]
 
 
 @st.composite

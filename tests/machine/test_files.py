@@ -52,7 +52,14 @@ def test_host_is_the_machine_at_hand() -> None:
     assert load_machine("host").counts["pus"] >= 1
 
 
-@pytest.mark.parametrize(("name", "near"), [("sg2024", ["sg2042"]), ("SG2042x", ["sg2042"]), ("hots", ["host"])])
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("sg2024", ["sg2044", "sg2042"]),
+        ("SG2042x", ["sg2042", "sg2044"]),
+        ("hots", ["host"]),
+    ],
+)
 def test_an_unknown_name_is_told_the_near_ones(name: str, near: list[str]) -> None:
     with pytest.raises(UnknownName, match=f"Did you mean {near[0]}") as caught:
         load_machine(name)

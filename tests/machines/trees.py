@@ -20,16 +20,25 @@ def write_tree(
     lists: bool = True,
     offline: Collection[int] = (),
     cpuinfo: str = "",
+    harts: Callable[[int], int] | None = None,
+    capacity: Callable[[int], int] | None = None,
 ) -> Path:
     """The tree of `machine` under `root`: without cache folders, cluster lists or NUMA folders where told so, with
-    masks only (as old kernels) where `lists` is False, and with the PUs in `offline` switched off. Gives `root`."""
+    masks only (as old kernels) where `lists` is False, and with the PUs in `offline` switched off. `harts` gives the
+    hart of a PU as RISC-V kernels tell it, `capacity` what they say a PU can do. Gives `root`."""
     writer = _Writer(root, machine, frozenset(offline), lists)
     writer.system(clusters, caches)
     if nodes:
         writer.nodes()
     total = sum(node.memory_bytes.value for node in machine.nodes if node.memory_bytes)
     _write(root / "proc/meminfo", f"MemTotal:       {total / 1024:.0f} kB")
+    every = sorted(set(_pus_of(machine.nodes)) - set(offline))
+    if harts is not None:
+        cpuinfo = "\n".join(f"processor\t: {pu}\nhart\t\t: {harts(pu)}\nisa\t\t: rv64imafdc\n" for pu in every)
     _write(root / "proc/cpuinfo", cpuinfo)
+    if capacity is not None:
+        for pu in every:
+            _write(root / f"sys/devices/system/cpu/cpu{pu}/cpu_capacity", str(capacity(pu)))
     return root
 
 
@@ -106,7 +115,8 @@ class _Writer:
             _write(index / "level", str(cache.level))
             _write(index / "type", "Data" if cache.level == 1 else "Unified")
             _write(index / "size", f"{cache.bytes.value / 1024:.0f}K")
-            shared = {"core": core.pus, "group": group, "package": whole}[cache.shared_by]
+            node = _pus_of([machine.nodes[core.node]])
+            shared = {"core": core.pus, "group": group, "node": node, "package": whole}[cache.shared_by]
             self._pus(index, "shared_cpu_map", "shared_cpu_list", shared)
 
     def _pus(self, folder: Path, mask: str, listed: str, pus: Sequence[int]) -> None:

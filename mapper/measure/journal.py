@@ -1,0 +1,153 @@
+"""What a calibration has measured so far, kept in the cache folder so that an interrupted one can go on.
+
+JSON lines: a header with the schema, the key and when it began, then one line a measured round. A line that was cut
+off (the process was killed while writing it) is dropped; a file that is not what it should be is named and begun anew.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Self
+
+from pydantic import ValidationError
+
+from mapper.jsonio import Record
+
+SCHEMA = "mapper-calibration-rounds/1"
+MOST_AGE_S = 24 * 3600.0
+MOST_BYTES = 64 * 2**20
+
+
+class Entry(Record):
+    """One round of one measurement: its value, the CPU seconds that others took meanwhile, and those there were."""
+
+    place: str
+    round: int
+    value: float
+    others_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+class Header(Record):
+    """The first line: what the rounds belong to, and when the first began (seconds since 1970)."""
+
+    schema_name: str
+    key: str
+    began: float
+
+
+def cache_folder() -> Path:
+    """Where mapper keeps what it can do without: `$XDG_CACHE_HOME/mapper`, else `~/.cache/mapper`."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(given) if os.path.isabs(given) else Path(os.path.expanduser("~")) / ".cache"
+    return base / "mapper"
+
+
+class Journal:
+    """The rounds of one calibration, in a file named after its `key`.
+
+    `tell` is told what a user should know: that the file cannot be used or written. Nothing else goes wrong here.
+    """
+
+    def __init__(self, folder: Path, key: str, now: float, tell: Callable[[str], None]) -> None:
+        self.path = folder / f"calibrate-{key[:16]}.jsonl"
+        self.entries: dict[tuple[str, int], Entry] = {}
+        self.kept = True
+        self._key, self._now, self._tell = key, now, tell
+        self._out: IO[bytes] | None = None
+        self._whole = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def read(self) -> Self:
+        """Takes over the rounds of the file, where it is there, belongs to this calibration and is not a day old."""
+        try:
+            if self.path.stat().st_size > MOST_BYTES:
+                raise ValueError(f"larger than {MOST_BYTES} bytes")
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return self
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            self._tell(f"{self.path} cannot be used ({reason}): the calibration begins anew")
+            return self
+        try:
+            self._take(data)
+        except (ValueError, ValidationError) as error:
+            self.entries.clear()
+            self._whole = 0
+            reason = "not the rounds of a calibration" if isinstance(error, ValidationError) else error
+            self._tell(f"{self.path} cannot be used ({reason}): the calibration begins anew")
+        return self
+
+    def _take(self, data: bytes) -> None:
+        """Raises: ValueError when a whole line is not what it should be."""
+        *lines, _torn = data.split(b"\n")
+        if not lines:
+            return
+        header = Header.model_validate(_object(lines[0], 1))
+        if header.schema_name != SCHEMA or header.key != self._key:
+            raise ValueError("it belongs to another calibration")
+        if not 0 <= self._now - header.began <= MOST_AGE_S:
+            return
+        for number, line in enumerate(lines[1:], 2):
+            entry = Entry.model_validate(_object(line, number))
+            if not math.isfinite(entry.value) or entry.value < 0:
+                raise ValueError(f"line {number}: {entry.value} is no measured value")
+            self.entries[entry.place, entry.round] = entry
+        self._whole = sum(len(line) + 1 for line in lines)
+
+    def add(self, entry: Entry) -> None:
+        """Keeps one more round, at once."""
+        self.entries[entry.place, entry.round] = entry
+        if not self.kept:
+            return
+        try:
+            if self._out is None:
+                self._out = self._opened()
+            self._out.write(json.dumps(entry.model_dump()).encode() + b"\n")
+        except OSError as error:
+            self.kept = False
+            self._close()
+            self._tell(f"this calibration cannot be resumed: {self.path} cannot be written: {error.strerror}")
+
+    def _opened(self) -> IO[bytes]:
+        """The file behind its last whole line, with a header where it is new."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        out = self.path.open("r+b" if self._whole else "wb", buffering=0)
+        out.truncate(self._whole)
+        out.seek(self._whole)
+        if not self._whole:
+            header = Header(schema_name=SCHEMA, key=self._key, began=self._now)
+            out.write(json.dumps(header.model_dump()).encode() + b"\n")
+        return out
+
+    def discard(self) -> None:
+        """Takes the file away: what it was kept for is done, or not wanted."""
+        self._close()
+        self.entries.clear()
+        self._whole = 0
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            self._tell(f"{self.path} cannot be taken away: {error.strerror}")
+
+    def _close(self) -> None:
+        if self._out is not None:
+            self._out.close()
+            self._out = None
+
+
+def _object(line: bytes, number: int) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        raise ValueError(f"line {number} is not JSON") from None

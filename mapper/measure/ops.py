@@ -1,0 +1,181 @@
+"""The process that times PyTorch's ops. Started by `software` as `python -m mapper.measure.ops`.
+
+It imports torch once, with no thread pool; each question is answered by children that it forks, which bind themselves
+to their PUs before they start a pool. So every answer is that of a fresh worker, without the seconds of an import:
+libgomp's threads belong to the process that first uses them and inherit its binding.
+
+A question is a line of JSON on stdin, the answer one on stdout. It ends with its stdin.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import json
+import os
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from mapper.host.affinity import pin
+
+GRAIN = 32768
+"""Elements below which an elementwise op stays on one thread: GRAIN_SIZE in aten/src/ATen/TensorIterator.h."""
+BATCH_S = 0.001
+"""About how long calls are timed together."""
+SIDE = 128
+"""Rows and columns of the product that shows how much slower a busy machine is: 192 KiB in all."""
+PR_SET_PDEATHSIG = 1
+
+Answer = dict[str, Any]
+
+
+def main() -> None:
+    """Answers until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _say({"ready": torch.__version__})
+    for line in sys.stdin:
+        try:
+            _say({"value": _QUESTIONS[(question := json.loads(line)).pop("ask")](**question)})
+        except Exception as error:
+            _say({"error": f"{type(error).__name__}: {error}"})
+
+
+def _say(answer: Answer) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def fork_join(pus: list[int], seconds: float) -> float:
+    """Seconds to start and join a team of one thread a PU.
+
+    An op on a grain for each member, less the same op on one grain by one thread: elementwise and on bytes, which is
+    the least work that torch still shares out. Best batch of each, as everything else only adds to it.
+    """
+
+    def measured() -> float:
+        one, all_ = (torch.zeros(n * GRAIN, dtype=torch.uint8) for n in (1, len(pus)))
+        torch.set_num_threads(1)
+        alone = _best(lambda: torch.ops.aten.bitwise_not_.default(one), seconds / 3)
+        torch.set_num_threads(len(pus))
+        together = _best(lambda: torch.ops.aten.bitwise_not_.default(all_), seconds * 2 / 3)
+        return max(0.0, together - alone)
+
+    return _answers([(pus, measured)])[0]
+
+
+def dispatch(pus: list[int], seconds: float) -> float:
+    """Seconds an op on next to nothing, called as the eager back end calls it: the mean of five common ones."""
+
+    def measured() -> float:
+        torch.set_num_threads(1)
+        x, ops = torch.zeros(1, 1), torch.ops.aten
+        calls: list[Callable[[], object]] = [
+            lambda: ops.relu.default(x),
+            lambda: ops.add.Tensor(x, x),
+            lambda: ops.linear.default(x, x, x[0]),
+            lambda: ops.layer_norm.default(x, [1], x[0], x[0]),
+            lambda: ops.softmax.int(x, -1),
+        ]
+        return statistics.fmean(_best(call, seconds / len(calls)) for call in calls)
+
+    return _answers([(pus, measured)])[0]
+
+
+def busy(pus: list[int], alone: int, seconds: float) -> float:
+    """How many times longer a product of small matrices takes a core while all PUs compute one (the median of them)
+    than it takes the PU `alone` while the others rest."""
+    quiet = time.monotonic() + 0.2 + 0.02 * len(pus)
+    loud = quiet + seconds / 2
+    taken = _answers([([alone], _product(quiet, loud)), *(([pu], _product(loud, loud + seconds / 2)) for pu in pus)])
+    return max(1.0, statistics.median(taken[1:]) / taken[0])
+
+
+def _product(begin: float, end: float) -> Callable[[], float]:
+    """Measures seconds for a product between two times of the monotonic clock, and computes a little before."""
+
+    def measured() -> float:
+        torch.set_num_threads(1)
+        a, b = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
+        out = torch.mm(a, b)
+        warm = min(0.05, (end - begin) / 4)
+        time.sleep(max(0.0, begin - time.monotonic()))
+        samples = _batches(lambda: torch.mm(a, b, out=out), end, begin + warm)
+        return statistics.median(samples)
+
+    return measured
+
+
+def _best(call: Callable[[], object], seconds: float) -> float:
+    """Seconds a call in the best batch of about `seconds`, a fifth of it to warm up."""
+    began = time.monotonic()
+    return min(_batches(call, began + seconds, began + seconds / 5))
+
+
+def _batches(call: Callable[[], object], end: float, warm_until: float) -> list[float]:
+    """Seconds a call in each batch of about 1 ms, those after `warm_until` only, at least one."""
+    count, samples = 1, []
+    while True:
+        began = time.monotonic()
+        for _ in itertools.repeat(None, count):
+            call()
+        ended = time.monotonic()
+        if ended - began < BATCH_S / 2 and ended < warm_until:
+            count *= 2
+        elif began >= warm_until:
+            samples.append((ended - began) / count)
+        if ended >= end and samples:
+            return samples
+
+
+def _answers(work: list[tuple[list[int], Callable[[], float]]]) -> list[float]:
+    """What each function gives in a child bound to its PUs; all run at once.
+
+    Raises: RuntimeError with the words of a child that failed.
+    """
+    children = [_child(pus, measured) for pus, measured in work]
+    texts = []
+    for pid, end in children:
+        with os.fdopen(end) as pipe:
+            texts.append(pipe.read())
+        os.waitpid(pid, 0)
+    answers = [json.loads(text or '{"error": "a child died"}') for text in texts]
+    for answer in answers:
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+    return [float(answer["value"]) for answer in answers]
+
+
+def _child(pus: list[int], measured: Callable[[], float]) -> tuple[int, int]:
+    """Forks a child that computes `measured` on `pus`: its process, and the pipe on which it answers."""
+    read, write = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        os.close(write)
+        return pid, read
+    answer: Answer = {}
+    try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+        pin(set(pus))
+        with torch.inference_mode():
+            answer = {"value": measured()}
+    except BaseException as error:
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    os.write(write, json.dumps(answer).encode())
+    os._exit(0)
+
+
+_QUESTIONS: dict[str, Callable[..., float]] = {"fork_join": fork_join, "dispatch": dispatch, "busy": busy}
+
+
+if __name__ == "__main__":
+    main()
