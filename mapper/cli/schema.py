@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
 class Kind(StrEnum):
     """Files that have a schema."""
 
@@ -33,7 +36,6 @@ def schema_command(kind: Annotated[Kind, typer.Argument(help="Which file.")]) ->
 def schema_of(kind: Kind) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of `kind` as it stands in its file."""
     from mapper.graph.model import Graph
-    from mapper.machine.model import Machine
     from mapper.plans.model import Plan
     from mapper.program.cards import ModelCard
     from mapper.program.model import Program
@@ -41,11 +43,14 @@ def schema_of(kind: Kind) -> dict[str, Any]:
 
     records: dict[Kind, type[BaseModel]] = {
         Kind.plan: Plan,
-        Kind.topology: Machine,
         Kind.graph: Graph,
         Kind.program: Program,
         Kind.model: ModelCard,
         Kind.problem: ProblemFile,
     }
+    if kind is Kind.topology:
+        from mapper.machine.complete import schema as topology_schema
+
+        return {"$schema": DRAFT, **topology_schema()}
     schema: dict[str, Any] = records[kind].model_json_schema(mode="validation", by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return {"$schema": DRAFT, **schema}

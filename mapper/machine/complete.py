@@ -42,6 +42,15 @@ def completed(document: Any) -> Any:
     return {**document, **filled}
 
 
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a topology file: that of a machine, with what may be left out."""
+    found = Machine.model_json_schema(mode="validation", by_alias=True)
+    found["required"] = [name for name in found["required"] if name not in ("memory", "compute", "overheads", "links")]
+    for part in ("Compute", "Overheads"):
+        del found["$defs"][part]["required"]
+    return found
+
+
 def _filled(given: Any, section: dict[str, Any]) -> Any:
     return {**section, **given} if isinstance(given, dict) else given
 
@@ -88,6 +97,9 @@ def like(machine: Machine, known: Machine) -> Machine:
         taken.append("/frequency_hz")
     update["caches"], from_known = _caches(machine, known)
     taken += from_known
+    if not machine.cpu_model:
+        update["cpu_model"] = known.cpu_model
+        taken.append("/cpu_model")
     for name in ("power", "layout"):
         fits = name != "layout" or len(machine.nodes) == len(known.nodes)
         if getattr(known, name) is not None and fits:

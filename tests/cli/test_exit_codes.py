@@ -37,7 +37,7 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "an unknown topology": (
         ("plan", "--model", TINY, "--topo", "sg2024"),
         3,
-        "no machine is called 'sg2024'\nDid you mean sg2042?",
+        "no machine is called 'sg2024'\nDid you mean sg2044 or sg2042?",
     ),
     "a source without a module": ((*PLAN, ":build"), 3, "not of the form package.module:name"),
     "weights that are not there": ((*PLAN, TINY, "--weights", "absent.safetensors"), 3, "absent.safetensors"),

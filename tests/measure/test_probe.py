@@ -117,14 +117,14 @@ def waiting(halted: threading.Event) -> Callable[[], float]:
 
 
 def test_a_thread_that_fails_halts_the_others() -> None:
-    halted = threading.Event()
+    halted, before = threading.Event(), threading.active_count()
 
     def fail() -> float:
         raise RuntimeError("one of them")
 
     with pytest.raises(RuntimeError, match="one of them"):
         on_cores([(PUS[0], waiting(halted)), (PUS[0], fail)], halted.set)
-    assert threading.active_count() == 1
+    assert threading.active_count() == before
 
 
 def test_a_pu_that_is_not_allowed_halts_the_others() -> None:
@@ -134,7 +134,7 @@ def test_a_pu_that_is_not_allowed_halts_the_others() -> None:
 
 
 def test_an_interruption_leaves_no_thread() -> None:
-    halted, main = threading.Event(), threading.main_thread().ident
+    halted, main, before = threading.Event(), threading.main_thread().ident, threading.active_count()
     assert main is not None
 
     def interrupt() -> float:
@@ -145,4 +145,4 @@ def test_an_interruption_leaves_no_thread() -> None:
     with pytest.raises(KeyboardInterrupt):
         on_cores([(PUS[0], interrupt), (PUS[0], lambda: time.sleep(0.2) or 0.0)], halted.set)
     assert halted.is_set()
-    assert threading.active_count() == 1
+    assert threading.active_count() == before
