@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mapper.cli.graph import GraphFile, graph_of_file
 from mapper.cli.output import Json, emit_json
+
+if TYPE_CHECKING:
+    from mapper.cost.table import CostTable
+    from mapper.graph.model import Graph
+    from mapper.plans.model import Plan
 
 
 def check_command(
@@ -15,6 +21,7 @@ def check_command(
     model: Annotated[
         str | None, typer.Option(help="The model's source, where the plan's is not to be trusted.")
     ] = None,
+    graph: GraphFile = None,
     trust: Annotated[bool, typer.Option("--trust", help="Run the code that the plan names as its model.")] = False,
     alone: Annotated[bool, typer.Option("--alone", help="Check what the file alone can show; trace no model.")] = False,
     json: Json = False,
@@ -27,12 +34,14 @@ def check_command(
     from mapper.plans.source import graph_of_source, trusted
 
     made = load_plan(plan)
-    graph = table = None
-    if not alone:
+    work = table = None
+    if graph is not None:
+        work, table = _given(graph, made)
+    elif not alone and not is_graph(made):
         made = trusted(made, model=model, trust=trust)
-        graph, _ = graph_of_source(made.model.source, made.model.options)
-        table = roofline(graph, made.machine) if made.request.costs.get("source") == "roofline" else None
-    report = check(made, graph, table)
+        work, _ = graph_of_source(made.model.source, made.model.options)
+        table = roofline(work, made.machine) if made.request.costs.get("source") == "roofline" else None
+    report = check(made, work, table)
     if json:
         emit_json({"violations": report.violations, "verified": report.verified, "not_verified": report.not_verified})
     else:
@@ -44,3 +53,20 @@ def check_command(
     if report.violations:
         raise PromiseBroken(f"{plan} breaks {len(report.violations)} promise{'s' * (len(report.violations) > 1)}:\n  "
                             + "\n  ".join(report.violations[:20]))  # fmt: skip
+
+
+def is_graph(plan: Plan) -> bool:
+    """Whether the plan was made for a graph file, of which it knows the name only."""
+    return plan.request.costs.get("source") == "given" or plan.model.source.endswith((".json", ".txt"))
+
+
+def _given(path: Path, plan: Plan) -> tuple[Graph, CostTable | None]:
+    """The graph in `path`, with its own times or, where it has none, those of the plan's machine."""
+    from mapper.cost.imported import given_costs
+    from mapper.cost.roofline import roofline
+
+    graph, _ = graph_of_file(path)
+    if plan.request.costs.get("source") == "roofline":
+        return graph, roofline(graph, plan.machine)
+    bandwidth = plan.request.costs.get("bandwidth_bytes_per_s")
+    return graph, given_costs(graph, float(bandwidth) if bandwidth else None) if graph.costed else None

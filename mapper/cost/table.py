@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +13,8 @@ from mapper.cost.configurations import Config
 from mapper.cost.residency import Caches
 
 Array = NDArray[np.float64]
+GIVEN = "given"
+"""`source` of costs that came with the graph."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class CostTable:
     dispatch_s  (ops,)                       the framework's own time
     fork_join_s (ops, configs)               starting and joining the team
     dram_bytes  (ops, configs)               activations that go to and come from DRAM, per item
+    comm_s      by name of the tensor        what handing it over costs each side on top of the machine's links
+    options     what the table was made with, for the plan file
     """
 
     configs: tuple[Config, ...]
@@ -31,6 +36,8 @@ class CostTable:
     fork_join_s: Array
     dram_bytes: Array
     source: str
+    comm_s: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def seconds(self) -> Array:

@@ -147,7 +147,7 @@ def _source(plan: Plan, model: Runnable | Source | None) -> Source:
 
 def drawn_items(plan: Plan, source: Source, count: int, seed: int = 0) -> list[list[torch.Tensor]]:
     """`count` random items as the plan describes them, in the order of the program's inputs."""
-    from mapper.program.cards import random_items
+    from mapper.program.items import random_items
 
     names = [given.name for given in source.program.inputs]
     drawn = random_items(plan.model.item, count, seed)

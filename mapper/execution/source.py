@@ -79,7 +79,7 @@ def realised_source(plan: Plan) -> Source:
     Raises: BadInput when there is none, or it is not the one that was planned; MissingFeature when its library is
     not installed here.
     """
-    from mapper.program.cards import realise
+    from mapper.program.realise import realise
     from mapper.program.trace import trace_program
 
     if not plan.model.source:

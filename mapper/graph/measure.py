@@ -7,7 +7,7 @@ operator, the tests compare the two.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mapper.errors import BadInput
 from mapper.graph.model import Boundary, Graph, Kind, Op, Tensor, WeightUse
@@ -191,16 +191,20 @@ def _inner_of_second(op: ProgramOp, operands: list[TensorType], result: TensorTy
 
 
 def _einsum(op: ProgramOp, operands: list[TensorType], result: TensorType) -> float:
-    """2 · the sizes of the indices that are summed over, for each element of the result."""
-    left, arrow, right = str(op.args[0]).replace(" ", "").partition("->")
+    return einsum_flop(str(op.args[0]), [operand.shape for operand in operands], result.elements)
+
+
+def einsum_flop(equation: str, shapes: Sequence[Sequence[int]], elements: int) -> float:
+    """2 · the sizes of the indices that are summed over, for each of the result's `elements`."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
     if not arrow:
         right = "".join(letter for letter in left if left.count(letter) == 1)
     sizes: dict[str, int] = {}
-    for letters, operand in zip(left.split(","), operands, strict=True):
+    for letters, shape in zip(left.split(","), shapes, strict=True):
         before, _, after = letters.partition("...")
-        sizes |= dict(zip(before, operand.shape, strict=False))
-        sizes |= dict(zip(reversed(after), reversed(operand.shape), strict=False))
-    return 2 * result.elements * math.prod(size for letter, size in sizes.items() if letter not in right)
+        sizes |= dict(zip(before, shape, strict=False))
+        sizes |= dict(zip(reversed(after), reversed(shape), strict=False))
+    return 2 * elements * math.prod(size for letter, size in sizes.items() if letter not in right)
 
 
 def _convolution(op: ProgramOp, operands: list[TensorType], result: TensorType) -> float:

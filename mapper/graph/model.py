@@ -6,6 +6,7 @@ stages (problem.md, *feeder*). Free ops of the program (views, constants) are fo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Literal, Self
 
@@ -31,7 +32,11 @@ Kind = Literal[
     "embedding",
     "copy",
     "none",
+    "other",
 ]
+"""Sort of work, for the cost model; `other` in imported graphs, whose ops bring their own times."""
+
+Scalar = bool | int | float | str
 
 
 class WeightUse(Record):
@@ -43,7 +48,12 @@ class WeightUse(Record):
 
 
 class Op(Record):
-    """A node. `elements` are those of its result; `nodes` counts the program ops that run with it, itself included."""
+    """A node. `elements` are those of its result; `nodes` counts the program ops that run with it, itself included.
+
+    Where a file gives costs: `proc_s` seconds of an item on one unit (`backward_s` of its backward pass, which is only
+    kept), `memory_bytes` that the op takes there. Ops of one class `together` must share a stage. `given` is what
+    else the file says of it; exporters write it back.
+    """
 
     name: str
     kind: Kind
@@ -55,6 +65,11 @@ class Op(Record):
     write_bytes: int = Field(default=0, ge=0)
     weights: tuple[WeightUse, ...] = ()
     nodes: int = Field(default=1, ge=1)
+    proc_s: float | None = Field(default=None, ge=0)
+    backward_s: float | None = Field(default=None, ge=0)
+    memory_bytes: float | None = Field(default=None, ge=0)
+    together: str | None = None
+    given: dict[str, Scalar] | None = None
 
     @property
     def touched_bytes(self) -> int:
@@ -68,12 +83,17 @@ class Op(Record):
 
 
 class Tensor(Record):
-    """An edge to each of `readers`: one distinct tensor of `bytes` bytes, however many ops read it."""
+    """An edge to each of `readers`: one distinct tensor of `bytes` bytes, however many ops read it.
+
+    `comm_s`, where a file gives it: seconds that handing it over costs each side.
+    """
 
     name: str
     producer: str
     readers: tuple[str, ...]
     bytes: int = Field(ge=0)
+    comm_s: float | None = Field(default=None, ge=0)
+    given: dict[str, Scalar] | None = None
 
 
 class Boundary(Record):
@@ -95,13 +115,18 @@ class Graph(Record):
     outputs: tuple[Boundary, ...] = ()
     dtype: str = "float32"
     program_sha256: str | None = None
+    given: dict[str, Scalar] | None = None
     _program: Program | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         position = {op.name: i for i, op in enumerate(self.ops)}
         if len(position) != len(self.ops):
-            raise ValueError("/ops: two ops have one name")
+            raise ValueError(f"/ops: two ops have one name, {_twice(op.name for op in self.ops)!r}")
+        if len({tensor.name for tensor in self.tensors}) != len(self.tensors):
+            raise ValueError(f"/tensors: two tensors have one name, {_twice(t.name for t in self.tensors)!r}")
+        if len({op.proc_s is None for op in self.ops}) > 1:
+            raise ValueError("/ops: some ops have proc_s and some have not")
         for i, tensor in enumerate(self.tensors):
             for name in (tensor.producer, *tensor.readers):
                 if name not in position:
@@ -112,6 +137,11 @@ class Graph(Record):
                     "in which they can run, without cycles"
                 )
         return self
+
+    @property
+    def costed(self) -> bool:
+        """Whether its ops bring their own times."""
+        return self.ops[0].proc_s is not None
 
     @property
     def program(self) -> Program | None:
@@ -159,5 +189,11 @@ class Graph(Record):
 
     @cached_property
     def sha256(self) -> str:
-        """The identity of the graph in plans: the hash of its program, else of the graph itself."""
-        return self.program_sha256 or jsonio.sha256(jsonio.plain(self))
+        """The identity in plans: the hash of the program, or of the graph where it has none or brings its own times."""
+        return (None if self.costed else self.program_sha256) or jsonio.sha256(jsonio.plain(self))
+
+
+def _twice(names: Iterable[str]) -> str:
+    """The first of `names` that is there a second time."""
+    seen: set[str] = set()
+    return next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]

@@ -12,14 +12,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from mapper.cost.configurations import Config
-from mapper.cost.table import CostTable
+from mapper.cost.table import GIVEN, CostTable
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Placed, evaluate
 from mapper.plans.model import Plan, Stage
 
 RELATIVE = 1e-9
-OPTIMAL_GAP = 1e-4
+OPTIMAL_GAP, OPTIMAL_GAP_GIVEN = 1e-4, 1e-6
+"""Gap up to which a plan may call itself optimal; where costs came with the graph."""
 ALONE = (
     "cores exist, are used once and have the shape of their configuration",
     "limits of the request are kept",
@@ -37,6 +38,11 @@ class Report:
     not_verified: tuple[str, ...]
 
 
+def optimal_gap(source: str) -> float:
+    """The gap up to which a plan with costs from `source` may call itself optimal."""
+    return OPTIMAL_GAP_GIVEN if source == GIVEN else OPTIMAL_GAP
+
+
 def check(plan: Plan, graph: Graph | None = None, table: CostTable | None = None) -> Report:
     """Derives every promise of `plan` again: some from the plan alone, the rest from `graph` and `table`.
 
@@ -46,7 +52,7 @@ def check(plan: Plan, graph: Graph | None = None, table: CostTable | None = None
     verified = list(ALONE)
     missing = []
     if graph is None:
-        missing.append("that the stages cover the model: its graph is not at hand (--model)")
+        missing.append("that the stages cover the model: its graph is not at hand (--model or --graph)")
     if graph is not None and graph.sha256 != plan.model.graph_sha256:
         found.append(f"the graph's hash is {graph.sha256[:12]}…, the plan was made for {plan.model.graph_sha256[:12]}…")
         graph = None
@@ -72,6 +78,7 @@ def violations(plan: Plan, graph: Graph, table: CostTable) -> list[str]:
         return [*found, "a stage has a configuration that the costs do not know"]
     if any(core not in range(len(plan.machine.cores)) for core in plan.cores):
         return found
+    found += _torn(plan, graph)
     try:
         fresh = evaluate(graph, plan.machine, table, mapping)
     except ValueError as error:
@@ -84,6 +91,16 @@ def violations(plan: Plan, graph: Graph, table: CostTable) -> list[str]:
         for i, (edge, other) in enumerate(zip(plan.edges, fresh.edges, strict=True)):
             found += _differences(edge, other, f"/edges/{i}")
     return found + _differences(plan.predicted, fresh.predicted, "/predicted")
+
+
+def _torn(plan: Plan, graph: Graph) -> list[str]:
+    """Ops that the graph wants in one stage, but are not."""
+    stages: dict[str, set[int]] = {}
+    for op in graph.ops:
+        if op.together is not None and op.name in plan.stage_of:
+            stages.setdefault(op.together, set()).add(plan.stage_of[op.name])
+    return [f"/stages: ops of class {name!r} must share a stage, but are in {sorted(found)}"
+            for name, found in stages.items() if len(found) > 1]  # fmt: skip
 
 
 def _placed(stage: Stage) -> Placed:
@@ -146,6 +163,7 @@ def _limits(plan: Plan) -> list[str]:
 
 def _solver(plan: Plan) -> list[str]:
     solver, found = plan.solver, []
+    enough = optimal_gap(plan.request.costs.get("source", ""))
     if not _near(solver.objective, plan.predicted.period_s):
         found.append(f"/solver/objective: {solver.objective:.9g}, but the period is {plan.predicted.period_s:.9g}")
     if solver.bound > solver.best_objective * (1 + RELATIVE) or solver.best_objective > solver.objective * (
@@ -154,9 +172,9 @@ def _solver(plan: Plan) -> list[str]:
         found.append("/solver: bound ≤ best_objective ≤ objective does not hold")
     if not math.isclose(solver.gap, (solver.best_objective - solver.bound) / solver.best_objective, abs_tol=1e-9):
         found.append(f"/solver/gap: {solver.gap:.6g} is not (best_objective - bound) / best_objective")
-    if solver.objective > solver.best_objective * (1 + solver.near_optimal) * (1 + OPTIMAL_GAP):
+    if solver.objective > solver.best_objective * (1 + solver.near_optimal) * (1 + enough):
         found.append("/solver/objective: further from the best than near_optimal allows")
-    if solver.status == "optimal" and solver.gap > OPTIMAL_GAP * (1 + 1e-6):
+    if solver.status == "optimal" and solver.gap > enough * (1 + 1e-6):
         found.append(f"/solver/status: optimal, but the gap is {solver.gap:.3g}")
     return found
 

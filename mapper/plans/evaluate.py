@@ -12,7 +12,7 @@ import networkx as nx
 
 from mapper.cost.configurations import Config
 from mapper.cost.residency import DRAM, GROUP, PACKAGE
-from mapper.cost.table import CostTable
+from mapper.cost.table import GIVEN, CostTable
 from mapper.cost.transfer import RING_SLOTS, transfer_s
 from mapper.graph.model import Graph, Op, Tensor
 from mapper.machine.model import Machine
@@ -61,6 +61,14 @@ class _Evaluator:
             if any(self.home[reader] < self.home[tensor.producer] for reader in tensor.readers):
                 raise ValueError(f"the tensor {tensor.name} flows from a stage to an earlier one")
         self.touched_by_model = _touched(graph.ops)
+        self.entering: list[list[Tensor]] = [[] for _ in mapping]
+        self.leaving: list[list[Tensor]] = [[] for _ in mapping]
+        for tensor in graph.tensors:
+            made, read = self.home[tensor.producer], {self.home[reader] for reader in tensor.readers}
+            for s in sorted(read - {made}):
+                self.entering[s].append(tensor)
+            if read - {made}:
+                self.leaving[made].append(tensor)
 
     def evaluation(self) -> Evaluation:
         stages = tuple(self._stage(s) for s in range(len(self.mapping)))
@@ -69,22 +77,12 @@ class _Evaluator:
 
     # one stage
 
-    def _entering(self, s: int) -> list[Tensor]:
-        return [
-            t for t in self.graph.tensors if self.home[t.producer] < s and any(self.home[r] == s for r in t.readers)
-        ]
-
-    def _leaving(self, s: int) -> list[Tensor]:
-        return [
-            t for t in self.graph.tensors if self.home[t.producer] == s and any(self.home[r] > s for r in t.readers)
-        ]
-
     def _stage(self, s: int) -> Stage:
         placed = self.mapping[s]
         ops = [self.graph.ops[self.graph.position[name]] for name in placed.ops]
         rows = [self.graph.position[name] for name in placed.ops]
         column = self.table.index(placed.config.name)
-        entering, leaving = self._entering(s), self._leaving(s)
+        entering, leaving = self.entering[s], self.leaving[s]
         touched = _touched(ops)
         private = max(op.footprint_bytes for op in ops) + RING_SLOTS * sum(t.bytes for t in entering)
         residency = self._residency(s, touched, private)
@@ -147,14 +145,15 @@ class _Evaluator:
 
     def _crossing(self, s: int, replica: int, entering: list[Tensor], leaving: list[Tensor]) -> tuple[float, float]:
         """Seconds in and out of one replica: each tensor once, at the distance of its farthest partner."""
-        cost_in = sum(
-            transfer_s(self.machine, t.bytes, self._farthest(s, replica, {self.home[t.producer]})) for t in entering
-        )
+        cost_in = sum(self._transfer_s(t, self._farthest(s, replica, {self.home[t.producer]})) for t in entering)
         cost_out = sum(
-            transfer_s(self.machine, t.bytes, self._farthest(s, replica, {self.home[r] for r in t.readers} - {s}))
-            for t in leaving
+            self._transfer_s(t, self._farthest(s, replica, {self.home[r] for r in t.readers} - {s})) for t in leaving
         )
         return cost_in, cost_out
+
+    def _transfer_s(self, tensor: Tensor, distance: Distance) -> float:
+        """comm(t, d): what the machine's link takes, and what the graph says that it costs besides."""
+        return transfer_s(self.machine, tensor.bytes, distance) + self.table.comm_s.get(tensor.name, 0.0)
 
     def _farthest(self, s: int, replica: int, stages: set[int]) -> Distance:
         """The largest distance between a replica and those of `stages` that it shares items with."""
@@ -186,8 +185,7 @@ class _Evaluator:
 
     def _predicted(self, stages: tuple[Stage, ...]) -> Predicted:
         causes = [
-            (stage.load.total_s / len(stage.replicas), f"stage {stage.id}: {_cause(stage, self.machine)}")
-            for stage in stages
+            (stage.load.total_s / len(stage.replicas), f"stage {stage.id}: {self._cause(stage)}") for stage in stages
         ]
         dram = sum(stage.dram_bytes for stage in stages)
         memory = self.machine.memory
@@ -207,6 +205,20 @@ class _Evaluator:
             dram_bytes_per_item=dram,
             limited_by=cause,
         )
+
+    def _cause(self, stage: Stage) -> str:
+        """What most of the stage's time goes to, in words."""
+        load, threads = stage.load, stage.replicas[0].configuration.threads
+        reads = stage.touched_bytes if stage.residency == "DRAM" else 0
+        from_dram = reads / (self.machine.core_dram_bytes_per_s * threads)
+        work = "weights read from DRAM" if from_dram > load.compute_s / 2 else "arithmetic"
+        parts = {
+            "its ops" if self.table.source == GIVEN else work: load.compute_s,
+            "dispatch": load.dispatch_s,
+            "fork and join of threads": load.fork_join_s,
+            "tensors handed over": load.in_s + load.out_s,
+        }
+        return max(parts, key=lambda name: parts[name])
 
     def _dram_of_nodes(self, stages: tuple[Stage, ...]) -> dict[int, float]:
         """DRAM bytes per item that each node serves: every replica draws its share of items from its own nodes."""
@@ -246,7 +258,7 @@ class _Evaluator:
             if given:
                 edges.append(self._feeder_edge(s, [b.name for b in given], sum(b.bytes for b in given), window, True))
         for s, t in sorted(self._stage_graph.edges):
-            tensors = [x for x in self._leaving(s) if any(self.home[r] == t for r in x.readers)]
+            tensors = [x for x in self.leaving[s] if any(self.home[r] == t for r in x.readers)]
             names, size = [x.name for x in tensors], sum(x.bytes for x in tensors)
             edges.append(_edge(s, t, names, size, self._slots(stages, s, t, period), self._rings(s, t)))
         for s in range(len(stages)):
@@ -304,18 +316,3 @@ def _edge(
 ) -> Edge:
     given = {"from": source, "to": target, "tensors": tensors, "bytes": size, "slots": slots, "rings": rings}
     return Edge.model_validate(given)
-
-
-def _cause(stage: Stage, machine: Machine) -> str:
-    """What most of the stage's time goes to, in words."""
-    load, threads = stage.load, stage.replicas[0].configuration.threads
-    reads = stage.touched_bytes if stage.residency == "DRAM" else 0
-    from_dram = reads / (machine.core_dram_bytes_per_s * threads)
-    work = "weights read from DRAM" if from_dram > load.compute_s / 2 else "arithmetic"
-    parts = {
-        work: load.compute_s,
-        "dispatch": load.dispatch_s,
-        "fork and join of threads": load.fork_join_s,
-        "tensors handed over": load.in_s + load.out_s,
-    }
-    return max(parts, key=lambda name: parts[name])

@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mapper.errors import UsageError
 from mapper.graph.model import Graph
 from mapper.graph.trace import trace
 from mapper.plans.model import ModelRef, Plan, TensorSpec
-from mapper.program.cards import Realised, is_bundled, realise
+from mapper.program.cards import is_bundled
+from mapper.program.realise import Realised, TrustedSource, realise
 
 
-def graph_of_source(source: str, options: Mapping[str, Any] | None = None) -> tuple[Graph, ModelRef]:
+def graph_of_source(
+    source: str, options: Mapping[str, Any] | None = None, *, trust: bool = False
+) -> tuple[Graph, ModelRef]:
     """The graph of the model that `source` names, traced without memory for its weights, and its reference.
 
-    `options` as for `realise`: batch, seed, weights.
+    `options` as for `realise`: batch, length, seed, weights. `trust` allows a source that is opened by running code.
 
     Raises: what `realise` and `trace` raise.
     """
-    realised = realise(source, options, fake=True)
+    if source.endswith(".onnx"):
+        return _graph_of_onnx(source, dict(options or {}))
+    realised = realise(TrustedSource(source) if trust else source, options, fake=True)
     graph = trace(realised.module, realised.kwargs or realised.args, name=realised.name)
     return graph, model_reference(realised, graph, source, dict(options or {}))
+
+
+def _graph_of_onnx(source: str, options: dict[str, Any]) -> tuple[Graph, ModelRef]:
+    from mapper.graph.importers.onnx_model import load_onnx
+
+    if other := sorted(options.keys() - {"batch", "length"}):
+        raise UsageError(f"an ONNX model brings its own weights: it takes no {' or '.join(other)}")
+    path = Path(source)
+    made = load_onnx(path, options)
+    item = tuple(TensorSpec(name=name, shape=v.shape, dtype=v.dtype) for name, v in made.inputs.items())
+    reference = ModelRef(
+        name=path.stem, title=path.name, source=source, options=options, graph_sha256=made.graph.sha256,
+        weights=f"sha256:{made.sha256}", dtype=made.graph.dtype, item=item,
+    )  # fmt: skip
+    return made.graph, reference
 
 
 def model_reference(realised: Realised, graph: Graph, source: str, options: dict[str, Any]) -> ModelRef:
@@ -47,16 +68,23 @@ def trusted(plan: Plan, *, model: str | None = None, trust: bool = False) -> Pla
     """`plan` with a model source that may be run.
 
     A plan is data, so code that only the plan names is not run: a bundled card is, other sources need `model` (the
-    user naming it) or `trust`.
+    user naming it) or `trust`; a `.pt2` file, which can run code when it is opened, always needs `trust`. An ONNX file
+    is data.
 
     Raises: UsageError saying which option to give.
     """
     source = model or plan.model.source
     if not source:
         raise UsageError("the plan does not say where its model comes from", advice="Name it: --model SOURCE.")
-    if model is None and not trust and not is_bundled(source):
+    if source.endswith(".pt2") and not trust:
+        raise UsageError(
+            f"the model is in {source!r}, which is code: opening it can run what its maker put into it",
+            advice="Say that you trust where it comes from (--trust).",
+        )
+    if model is None and not trust and not is_bundled(source) and not source.endswith(".onnx"):
         raise UsageError(
             f"the plan names the model {source!r}, which is code outside mapper; reading a plan does not run code",
             advice=f"Name it yourself (--model {source}) or trust the plan (--trust).",
         )
+    source = TrustedSource(source) if trust else source
     return plan.model_copy(update={"model": plan.model.model_copy(update={"source": source})})

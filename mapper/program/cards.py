@@ -1,36 +1,27 @@
-"""Model cards: where a model comes from, and what an item of it is, as a TOML file.
-
-A *source* is a card's name (`vit`), a card file (`mine.toml`) or `package.module:callable`, which returns a module
-and its example inputs.
-"""
+"""Model cards: where a model comes from, and what an item of it is, as a TOML file."""
 
 from __future__ import annotations
 
 import difflib
-import importlib
 import importlib.resources
-import sys
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from mapper import jsonio
-from mapper.errors import BadInput, MapperError, MissingFeature, UnknownName
+from mapper.errors import BadInput, UnknownName, UsageError
 from mapper.jsonio import Record
-
-if TYPE_CHECKING:
-    import torch
 
 
 class CardInput(Record):
-    """A tensor of an item. `"batch"` in the shape stands for the items per call; integers are drawn below `high`."""
+    """A tensor of an item. `"batch"` in the shape stands for the items per call, `"length"` for the length of a
+    sequence; integers are drawn below `high`."""
 
     name: str
-    shape: tuple[int | Literal["batch"], ...]
+    shape: tuple[int | Literal["batch", "length"], ...]
     dtype: str
     high: int | None = Field(default=None, gt=0)
 
@@ -48,9 +39,18 @@ class CardInput(Record):
             raise ValueError("sizes must be at least 1")
         return shape
 
+    def sized(self, batch: int, length: int | None) -> tuple[int, ...]:
+        """The shape in numbers."""
+        numbers = {"batch": batch, "length": length or 0}
+        return tuple(n if isinstance(n, int) else numbers[n] for n in self.shape)
+
 
 class ModelCard(Record):
-    """A model: the class to build, the configuration to build it from, the item that it takes."""
+    """A model: the class to build, the configuration to build it from, the item that it takes.
+
+    `{length}` in the title and in `item` stands for the length of a sequence; an option that is `"{length}"` or
+    `"{batch}"` becomes that number.
+    """
 
     schema_: Literal["mapper-model/1"] = Field(default="mapper-model/1", alias="schema")
     name: str
@@ -61,59 +61,52 @@ class ModelCard(Record):
     options: dict[str, Any] = Field(default={}, description="arguments of the configuration, else of the class")
     inputs: tuple[CardInput, ...] = Field(min_length=1)
     item: str = Field(default="item", description="what one element of the batch is: image, sequence of 128 tokens")
+    length: int | None = Field(default=None, ge=1, description='what "length" is unless --length says otherwise')
+    max_length: int | None = Field(default=None, ge=1, description="the longest sequence that the model has")
     seed: int = 0
 
+    @model_validator(mode="after")
+    def _lengths(self) -> Self:
+        if self.length is None and (self.max_length is not None or next(self._uses_of_length(), None) is not None):
+            raise ValueError("/length: missing, but the card has a size called length")
+        if self.length is not None and next(self._uses_of_length(), None) is None:
+            raise ValueError('/length: no input has a size "length", and no option is "{length}"')
+        if self.length is not None and self.max_length is not None and self.length > self.max_length:
+            raise ValueError("/length: more than max_length")
+        return self
 
-class Options(Record):
-    """What may be chosen of a model: items per call, seed of the random weights, a file that replaces them."""
+    def _uses_of_length(self) -> Iterator[Any]:
+        yield from (size for given in self.inputs for size in given.shape if size == "length")
+        yield from (value for value in self.options.values() if value == "{length}")
 
-    batch: int = Field(default=1, ge=1)
-    seed: int | None = Field(default=None, ge=0, lt=2**63)
-    weights: str | None = None
+    def length_for(self, wanted: int | None) -> int | None:
+        """The length of a sequence: `wanted`, else the card's; None for a model without one.
 
+        Raises: UsageError when the model has none, or not so long a one.
+        """
+        if wanted is None:
+            return self.length
+        if self.length is None:
+            shapes = ", ".join(f"{i.name} [{', '.join(map(str, i.shape))}]" for i in self.inputs)
+            raise UsageError(
+                f"the model {self.name} has no length to choose: its input is {shapes}", advice="Leave out --length."
+            )
+        if self.max_length is not None and wanted > self.max_length:
+            raise UsageError(
+                f"a length of {wanted} is too long for the model {self.name}, which has positions for "
+                f"{self.max_length}",
+                advice=f"Choose --length {self.max_length} or less.",
+            )
+        return wanted
 
-class ItemSpec(Protocol):
-    """What `random_items` needs to know of an input."""
+    def worded(self, text: str, length: int | None) -> str:
+        """`text`, a title or the name of an item, for sequences of `length`."""
+        return text if length is None else text.replace("{length}", str(length))
 
-    @property
-    def name(self) -> str:
-        """The input's name."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape, batch included."""
-
-    @property
-    def dtype(self) -> str:
-        """Its dtype, such as `float32`."""
-
-    @property
-    def high(self) -> int | None:
-        """Integers are drawn below this; None for floating point."""
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """An input of a realised model: shape with the batch in it."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    high: int | None = None
-
-
-@dataclass(frozen=True)
-class Realised:
-    """A module with example inputs, and how plans refer to it."""
-
-    module: torch.nn.Module
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    name: str
-    title: str
-    item: str
-    weights: str
-    inputs: tuple[InputSpec, ...]
+    def arguments(self, batch: int, length: int | None) -> dict[str, Any]:
+        """The options in numbers."""
+        numbers = {"{batch}": batch, "{length}": length}
+        return {k: numbers.get(v, v) if isinstance(v, str) else v for k, v in self.options.items()}
 
 
 def card_names() -> list[str]:
@@ -148,45 +141,6 @@ def load_card(source: str) -> ModelCard:
     raise UnknownName("model", source, difflib.get_close_matches(source, known), known)
 
 
-def realise(source: str, options: Mapping[str, Any] | None = None, *, fake: bool = False) -> Realised:
-    """The module that `source` names, in eval mode, with example inputs.
-
-    `options`: `batch` (items per call, default 1), `seed` of the random weights, `weights` (a safetensors file that
-    replaces them). `fake` builds the module without memory for its weights, which is all that planning needs; it
-    applies to cards, because what a callable does is its own business.
-
-    Raises: UnknownName, BadInput, MissingFeature when the library that a card names is not installed.
-    """
-    chosen = jsonio.validated(Options, dict(options or {}), "options of the model")
-    if ":" in source and not source.endswith(".toml"):
-        return _from_callable(source, chosen)
-    card = load_card(source)
-    specs = tuple(
-        InputSpec(i.name, tuple(chosen.batch if n == "batch" else n for n in i.shape), i.dtype, i.high)
-        for i in card.inputs
-    )
-    seed = card.seed if chosen.seed is None else chosen.seed
-    module = _build(card, seed, fake)
-    weights = _load_weights(module, Path(chosen.weights), fake) if chosen.weights else f"seed:{seed}"
-    example = random_items(specs, 1, seed=0)[0]
-    return Realised(module, (), example, card.name, card.title, card.item, weights, specs)
-
-
-def random_items(specs: Sequence[ItemSpec], count: int, seed: int = 0) -> list[dict[str, torch.Tensor]]:
-    """`count` items of random content: normal numbers, integers below `high`, or true and false."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-
-    def one(spec: ItemSpec) -> torch.Tensor:
-        dtype = getattr(torch, spec.dtype)
-        if dtype.is_floating_point:
-            return torch.randn(spec.shape, generator=generator).to(dtype)
-        return torch.randint(0, spec.high or 2, spec.shape, generator=generator).to(dtype)
-
-    return [{spec.name: one(spec) for spec in specs} for _ in range(count)]
-
-
 def _bundled() -> Any:
     return importlib.resources.files("mapper.models")
 
@@ -200,146 +154,3 @@ def _parse(data: bytes, source: str) -> ModelCard:
         raise BadInput(source, f"not TOML: {error}") from None
     jsonio.require_schema(document, "mapper-model/1", source)
     return jsonio.validated(ModelCard, document, source)
-
-
-def _look_up(path: str, wanted_by: str) -> Callable[..., Any]:
-    """The object that `package.module:name` names."""
-    package, _, name = path.partition(":")
-    if not all(part.isidentifier() for part in [*package.split("."), *name.split(".")]):
-        raise BadInput(wanted_by, f"{path!r} is not of the form package.module:name")
-    top = package.partition(".")[0]
-    try:
-        found: Any = _import(package)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except ModuleNotFoundError as error:
-        if error.name != top:
-            raise BadInput(wanted_by, f"importing {package} fails: {error}") from error
-        raise MissingFeature(
-            f"{wanted_by} needs the package {top}, which is not installed", advice=f"python -m pip install {top}"
-        ) from None
-    except AttributeError as error:
-        raise BadInput(wanted_by, f"{package} has no {name}") from error
-    except Exception as error:  # importing runs the package's code, which raises whatever it likes
-        raise BadInput(wanted_by, f"importing {package} fails: {_told(error)}") from error
-    return found  # type: ignore[no-any-return]
-
-
-def _called(wanted_by: str, build: Callable[[], Any]) -> Any:
-    """What `build` returns; what it raises becomes a BadInput."""
-    try:
-        return build()
-    except MapperError:
-        raise
-    except Exception as error:  # the code of a model raises whatever it likes
-        raise BadInput(wanted_by, f"building the model fails: {_told(error)}") from error
-
-
-def _told(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def _import(package: str) -> Any:
-    """The module `package`; the working folder is searched last, as for a script that lies there."""
-    here = str(Path.cwd())
-    sys.path.append(here)
-    try:
-        return importlib.import_module(package)
-    finally:
-        sys.path.remove(here)
-
-
-def _build(card: ModelCard, seed: int, fake: bool) -> torch.nn.Module:
-    import torch
-
-    from mapper.program.trace import without_weights
-
-    kind = _look_up(card.class_, f"model {card.name}")
-
-    def build() -> torch.nn.Module:
-        if card.config is None:
-            return kind(**card.options)  # type: ignore[no-any-return]
-        return kind(_look_up(card.config, f"model {card.name}")(**card.options))  # type: ignore[no-any-return]
-
-    wanted_by = f"model {card.name}"
-    if fake:
-        return _called(wanted_by, lambda: without_weights(build))  # type: ignore[no-any-return]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return _called(wanted_by, build).eval()  # type: ignore[no-any-return]
-
-
-def _load_weights(module: torch.nn.Module, path: Path, fake: bool) -> str:
-    """Puts the tensors of the safetensors file `path` into `module`; its identity is the hash of the file.
-
-    Floating-point tensors may be of another precision: they are converted to the model's.
-    """
-    import hashlib
-
-    from mapper.program.weights import read_weights
-
-    given = read_weights(path)
-    with path.open("rb") as file:
-        identity = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    own = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
-    for name, tensor in given.items():
-        if name not in own:
-            near = difflib.get_close_matches(name, own)
-            raise BadInput(
-                str(path), f"the model has no weight {name!r}", advice=f"Near: {', '.join(near)}" if near else ""
-            )
-        if tuple(own[name].shape) != tuple(tensor.shape):
-            raise BadInput(
-                str(path), f"{name!r} has shape {list(tensor.shape)}, the model's has {list(own[name].shape)}"
-            )
-        if own[name].is_floating_point() != tensor.is_floating_point():
-            raise BadInput(str(path), f"{name!r} is {tensor.dtype}, the model's is {own[name].dtype}")
-    held = {id(own[name]) for name in given}
-    missing = [
-        name
-        for name in module.state_dict(keep_vars=True)
-        if id(own[name]) not in held and not name.endswith("num_batches_tracked")  # which only training reads
-    ]
-    if missing:
-        raise BadInput(str(path), f"{len(missing)} weights of the model are not in it, such as {missing[0]!r}")
-    if not fake:
-        module.load_state_dict(given, strict=False)
-    return identity
-
-
-def _from_callable(source: str, options: Options) -> Realised:
-    """Calls `package.module:callable`: it returns a module, and a tensor, tuple or dict of example inputs."""
-    import torch
-
-    kind = _look_up(source, source)
-    seed = options.seed or 0
-    batch = {"batch": options.batch} if options.batch != 1 else {}
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        returned = _called(source, lambda: kind(**batch))
-    if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], torch.nn.Module)):
-        raise BadInput(
-            source, "must return (module, example inputs)", advice="Example inputs: a tensor, a tuple or a dict."
-        )
-    module, example = returned[0].eval(), returned[1]
-    kwargs = dict(example) if isinstance(example, Mapping) else {}
-    args = () if kwargs else tuple(example) if isinstance(example, tuple | list) else (example,)
-    weights = _load_weights(module, Path(options.weights), fake=False) if options.weights else f"seed:{seed}"
-    named = kwargs or {f"arg{i}": tensor for i, tensor in enumerate(args)}
-    for name, value in named.items():
-        if not isinstance(value, torch.Tensor):
-            raise BadInput(source, f"the example input {name!r} is a {type(value).__name__}, no tensor")
-    specs = tuple(
-        InputSpec(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), _high(tensor))
-        for name, tensor in named.items()
-    )
-    name = source.partition(":")[2]
-    return Realised(module, args, kwargs, name, name, "item", weights, specs)
-
-
-def _high(tensor: torch.Tensor) -> int | None:
-    """Example integers say how large integers may be."""
-    if tensor.is_floating_point() or tensor.is_complex():
-        return None
-    return max(1, int(tensor.max()) + 1) if tensor.numel() else 1

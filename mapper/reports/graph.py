@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from mapper.graph.model import Graph
+from mapper.graph.profile import best_cuts, critical_path, live_bytes, shared_weights, skip_edges, work_of
 from mapper.plans.model import ModelRef
 from mapper.reports.table import table
-from mapper.units import format_bytes, format_count
+from mapper.units import format_bytes, format_count, format_seconds
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def totals(graph: Graph) -> dict[str, Any]:
-    """Sums over the graph: FLOP, distinct weight bytes, bytes between ops, number of ops by kind."""
+    """Sums over the graph: FLOP, distinct weight bytes, bytes between ops, number of ops by kind; and its shape.
+
+    `live_bytes[i]` cross the cut after op i of the order.
+    """
     kinds: dict[str, int] = {}
+    path = critical_path(graph)
     for op in graph.ops:
         kinds[op.kind] = kinds.get(op.kind, 0) + 1
     return {
@@ -21,6 +32,11 @@ def totals(graph: Graph) -> dict[str, Any]:
         "weight_bytes": graph.weight_bytes,
         "tensor_bytes": sum(tensor.bytes for tensor in graph.tensors),
         "kinds": kinds,
+        "live_bytes": live_bytes(graph),
+        "best_cuts": [asdict(cut) for cut in best_cuts(graph)],
+        "critical_path": asdict(path) | {"parallelism": path.parallelism},
+        "skip_edges": skip_edges(graph),
+        "shared_weights": shared_weights(graph),
         "graph_sha256": graph.sha256,
     }
 
@@ -36,24 +52,66 @@ def models_text(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def graph_text(graph: Graph, reference: ModelRef) -> list[str]:
-    """A table by kind of op, and the ten ops with the most work."""
+    """A table by kind of op, the ten ops with the most work, and what the shape of the graph says about splitting."""
+    amount = format_seconds if graph.costed else format_count
+    unit, total = ("time", sum(op.proc_s or 0.0 for op in graph.ops)) if graph.costed else ("FLOP", graph.flop)
     rows = []
-    for kind in dict.fromkeys(op.kind for op in sorted(graph.ops, key=lambda op: -op.flop)):
+    for kind in dict.fromkeys(op.kind for op in sorted(graph.ops, key=lambda op: -work_of(graph, op))):
         ops = [op for op in graph.ops if op.kind == kind]
         weights = {w.name: w.bytes for op in ops for w in op.weights}
-        share = sum(op.flop for op in ops) / graph.flop if graph.flop else 0.0
-        rows.append([kind, str(len(ops)), format_count(sum(op.flop for op in ops)), f"{share:.1%}",
+        work = sum(work_of(graph, op) for op in ops)
+        rows.append([kind, str(len(ops)), amount(work), f"{work / total if total else 0:.1%}",
                      format_bytes(sum(weights.values())), format_bytes(sum(op.write_bytes for op in ops))])  # fmt: skip
-    most = sorted(graph.ops, key=lambda op: -op.flop)[:10]
+    most = sorted(graph.ops, key=lambda op: -work_of(graph, op))[:10]
     cells = [
-        [op.name, op.kind, format_count(op.flop), format_bytes(sum(w.bytes for w in op.weights)), op.module]
+        [op.name, op.kind, amount(work_of(graph, op)), format_bytes(sum(w.bytes for w in op.weights)),
+         op.module or op.target]
         for op in most
-    ]
+    ]  # fmt: skip
+    work_text = f"{amount(total)} an item" if graph.costed else f"{amount(total)} FLOP an item"
+    dtype = f" ({graph.dtype})" if graph.dtype else ""
     return [
-        f"{reference.title or graph.name}: {len(graph.ops)} ops, {format_count(graph.flop)} FLOP an item, "
-        f"{format_bytes(graph.weight_bytes)} of weights ({graph.dtype})",
+        f"{reference.title or graph.name}: {len(graph.ops)} ops, {work_text}, "
+        f"{format_bytes(graph.weight_bytes)} of weights{dtype}",
         "",
-        *table(["kind", "ops", "FLOP", "", "weights", "written"], rows, right="12345"),
+        *table(["kind", "ops", unit, "", "weights", "written"], rows, right="12345"),
         "",
-        *table(["most work", "kind", "FLOP", "weights", "module"], cells, right="23"),
+        *table(["most work", "kind", unit, "weights", "module"], cells, right="23"),
+        "",
+        *_shape(graph),
     ]
+
+
+def _shape(graph: Graph) -> list[str]:
+    """Where bytes are live, the critical path, skip edges and shared weights."""
+    live, path = live_bytes(graph), critical_path(graph)
+    lines = []
+    if live:
+        lines.append(f"Bytes between ops, along the order (at most {format_bytes(max(live))}, all cuts from 0):")
+        lines += [f"  {sparkline(live)}", "", *_cuts(graph), ""]
+    share = path.work / path.total if path.total else 1.0
+    lines.append(f"Critical path: {len(path.ops)} of {len(graph.ops)} ops, {share:.1%} of the work; "
+                 f"branches beside each other could gain a factor of {path.parallelism:.2f} at most")  # fmt: skip
+    lines.append(f"Skip edges, which another path goes around: {len(skip_edges(graph))}")
+    classes = Counter(op.together for op in graph.ops if op.together is not None)
+    if tied := [count for count in classes.values() if count > 1]:
+        lines.append(f"Classes of ops that must share a stage: {len(tied)}, with {sum(tied)} ops")
+    shared = shared_weights(graph)
+    named = ", ".join(f"{name} ({len(ops)} ops)" for name, ops in list(shared.items())[:3])
+    more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
+    lines.append(f"Weights that several ops share: {named}{more}" if shared else "No weight is shared by several ops")
+    return lines
+
+
+def _cuts(graph: Graph) -> list[str]:
+    rows = [[graph.ops[cut.position - 1].name, format_bytes(cut.bytes), f"{cut.share:.1%}"] for cut in best_cuts(graph)]
+    return table(["cheapest cuts: after", "bytes", "work before"], rows, right="12")
+
+
+def sparkline(values: Sequence[float], columns: int = 60) -> str:
+    """`values` as a line of at most `columns` blocks, from 0 to the largest; a column shows the largest of its own."""
+    width = min(columns, len(values))
+    edges = [i * len(values) // width for i in range(width + 1)]
+    tops = [max(values[a:b]) for a, b in itertools.pairwise(edges)]
+    most = max(tops)
+    return "".join(_BLOCKS[math.ceil(top / most * 8) if most else 0] for top in tops)

@@ -19,7 +19,8 @@ def alternatives(search: Search, chosen: Solution, limits: Limits) -> tuple[Alte
     latency and cores. The chosen plan itself is left out."""
     wanted = _habits(search)
     if limits.as_options():
-        wanted.append(("best", "", Limits()))
+        one_each = limits.max_replicas == 1 and len(search.problem.configs) == 1  # the default of graphs with times
+        wanted.append(("best", "--replicas any" if one_each else "", Limits()))
     latency = _round_latency(search, chosen)
     if latency is not None:
         text = _milliseconds(latency)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import networkx as nx
 import numpy as np
 
 from mapper.cost.residency import DRAM, GROUP, PACKAGE
-from mapper.solver.problem import Array, Limits, Problem
+from mapper.solver.problem import Array, Limits, Problem, TensorArc
 
 
 def area(problem: Problem, limits: Limits) -> float:
@@ -21,6 +22,58 @@ def area(problem: Problem, limits: Limits) -> float:
     if limits.max_replicas is not None:
         bound = max(bound, float(seconds.min(axis=1).max()) / limits.max_replicas)
     return max(bound, 0.0)
+
+
+MOST_AROUND, MOST_OPS = 12, 2000
+"""Ops around which the cheapest stage is looked for: so many of the longest, so many of those that cost most alone; and
+ops of a graph beyond which none is looked for."""
+
+
+def around(problem: Problem, limits: Limits, above: float) -> float:
+    """Seconds: the largest, over some ops, of the least load of any stage that holds the op; `above` if that is more.
+
+    Holds for one configuration, one replica and costs that no cache changes, otherwise `above` is returned. Convexity
+    is dropped, which leaves a cut of least capacity: ops with the op are on one side, and pay their seconds and the
+    tensors that cross. Such an op and its stage may cost far more than an equal share of the work.
+    """
+    linear = len(problem.configs) == 1 and limits.max_replicas == 1 and bool(np.isinf(problem.caches.group_bytes))
+    if not linear or problem.ops > MOST_OPS:
+        return above
+    seconds = problem.seconds[:, 0, GROUP]
+    alone = seconds.copy()
+    for tensor in problem.tensors:
+        for op in {tensor.producer, *tensor.readers}:
+            alone[op] += _transfer_s(problem, tensor)
+    network = _network(problem)
+    chosen = [int(op) for by in (seconds, alone) for op in np.argsort(-by, kind="stable")[:MOST_AROUND]]
+    for op in dict.fromkeys(chosen):
+        if alone[op] > above:
+            above = max(above, nx.maximum_flow_value(network, op, problem.ops) * (1 - 1e-9))
+    return float(above)
+
+
+def _network(problem: Problem) -> nx.DiGraph:
+    """What each stage pays, as capacities of arcs out of it: an op's seconds, and each tensor that crosses, once.
+
+    A tensor has two points: one is inside with any of its readers, the other only with all of them. Points are
+    integers (ops, the outside, tensors): flows are added up in the order of their hashes.
+    """
+    network, outside = nx.DiGraph(), problem.ops
+    for v in range(problem.ops):
+        network.add_edge(v, outside, capacity=float(problem.seconds[v, 0, GROUP]))
+    for x, tensor in enumerate(problem.tensors):
+        price, read = _transfer_s(problem, tensor), outside + 1 + 2 * x
+        written = read + 1
+        network.add_edge(read, tensor.producer, capacity=price)
+        network.add_edge(tensor.producer, written, capacity=price)
+        for reader in tensor.readers:
+            network.add_edge(reader, read)
+            network.add_edge(written, reader)
+    return network
+
+
+def _transfer_s(problem: Problem, tensor: TensorArc) -> float:
+    return problem.handoff_s + tensor.seconds + tensor.bytes / problem.link_bytes_per_s[0]
 
 
 def _least_seconds(problem: Problem) -> Array:

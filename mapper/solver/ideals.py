@@ -12,8 +12,14 @@ from numpy.typing import NDArray
 
 from mapper.solver.problem import Problem
 
-MOST = 1200
-"""Ideals up to which all are enumerated; the interval matrices are quadratic in their number."""
+MOST, MOST_OF_ONE = 1200, 3000
+"""Ideals up to which all are enumerated, and where there is one configuration only: the interval matrices are quadratic
+in their number, one for each configuration."""
+
+
+def most_ideals(problem: Problem) -> int:
+    """How many ideals of `problem` are worked with."""
+    return MOST_OF_ONE if len(problem.configs) == 1 else MOST
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,9 @@ class Ideals:
         return source.astype(np.int32), target.astype(np.int32), begin.astype(np.int64)
 
 
-def ideals(problem: Problem, most: int = MOST) -> Ideals:
+def ideals(problem: Problem, most: int | None = None) -> Ideals:
     """All ideals of `problem`, or, where there are more than `most`, those of some tens of orders together."""
+    most = most or most_ideals(problem)
     need = _predecessors(problem)
     found = _all(need, most)
     complete = found is not None
@@ -89,7 +96,7 @@ def _of_orders(need: list[int], problem: Problem, most: int) -> set[int]:
     masks: set[int] = {0}
     cuts = [0.0] * len(need)
     for tensor in problem.tensors:
-        cuts[tensor.producer] += tensor.bytes
+        cuts[tensor.producer] += tensor.seconds or tensor.bytes
     for seed in range(64):
         mask = 0
         for v in _order(need, cuts, seed):

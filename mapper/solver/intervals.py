@@ -63,6 +63,15 @@ def intervals(problem: Problem, found: Ideals) -> Intervals:
     )
 
 
+@dataclass(frozen=True)
+class Crossing:
+    """Of the tensors that cross a border of each stage: bytes, their number, and seconds besides (`TensorArc`)."""
+
+    bytes: Array
+    count: Array
+    seconds: Array
+
+
 class _Stages:
     """What does not depend on the option, for every pair."""
 
@@ -70,13 +79,23 @@ class _Stages:
         self, problem: Problem, member: NDArray[np.bool_], source: NDArray[np.int32], target: NDArray[np.int32]
     ) -> None:
         self.problem, self.member, self.source, self.target = problem, member.astype(float), source, target
-        entering_bytes, entering = self._entering()
-        leaving_bytes, leaving = self._leaving()
-        self.handoff_s = (entering + leaving) * problem.handoff_s
-        self.crossing_bytes = entering_bytes + leaving_bytes
-        self.weights = self._weights()
-        self.private = self._footprint() + problem.ring_slots * entering_bytes
+        cached = bool(np.isfinite(problem.caches.group_bytes))  # otherwise everything fits, whatever its size
+        amounts = self._amounts(cached)
+        entering, leaving = self._entering(amounts), self._leaving(amounts)
+        self.transfer_s = (entering.count + leaving.count) * problem.handoff_s + (entering.seconds + leaving.seconds)
+        self.crossing_bytes = entering.bytes + leaving.bytes
+        nothing = np.zeros(len(source))
+        self.weights = self._weights() if cached else nothing
+        self.private = self._footprint() + problem.ring_slots * entering.bytes if cached else nothing
         self.held = PACKAGE if problem.caches.holds_model(problem.weight_bytes) else DRAM
+
+    def _amounts(self, cached: bool) -> Array:
+        """(3, tensors): bytes, number and seconds of each tensor, zero where they make no difference to any load."""
+        tensors, problem = self.problem.tensors, self.problem
+        out = np.array([[t.bytes, 1.0, t.seconds] for t in tensors]).reshape(len(tensors), 3).T
+        out[0] *= cached or bool(np.isfinite(problem.link_bytes_per_s).any())
+        out[1] *= problem.handoff_s > 0
+        return out
 
     def option(self, c: int, alone: bool) -> tuple[Array, Array]:
         """Load and DRAM bytes of every stage with configuration `c`, in groups of its own or sharing them."""
@@ -87,7 +106,7 @@ class _Stages:
         else:
             near = caches_fit(problem, self.weights, self.private, config.cores, alone)
         sums = [self._between(problem.seconds[:, c, residency]) for residency in (GROUP, self.held)]
-        load = np.where(near, sums[0], sums[1]) + self.handoff_s + self.crossing_bytes / problem.link_bytes_per_s[c]
+        load = np.where(near, sums[0], sums[1]) + self.transfer_s + self.crossing_bytes / problem.link_bytes_per_s[c]
         dram = np.where(near | (self.held != DRAM), 0.0, self.weights) + self._between(problem.dram_bytes[:, c])
         if alone:
             already = caches_fit(problem, self.weights, self.private, config.cores, False)
@@ -103,46 +122,47 @@ class _Stages:
         out: Array = matrix[self.source, self.target]
         return out
 
-    def _entering(self) -> tuple[Array, Array]:
-        """Bytes and number of tensors produced before the stage and read in it."""
-        tensors = self.problem.tensors
-        return self._first_use([(t.readers, t.bytes, t.producer) for t in tensors])
+    def _entering(self, amounts: Array) -> Crossing:
+        """Tensors produced before the stage and read in it."""
+        return Crossing(*self._first_use([(t.readers, t.producer) for t in self.problem.tensors], amounts))
 
-    def _first_use(self, uses: list[tuple[tuple[int, ...], float, int]]) -> tuple[Array, Array]:
-        """Σ bytes, and number, of what ops of the stage use; each once, however many use it.
+    def _first_use(self, uses: list[tuple[tuple[int, ...], int]], amounts: Array) -> list[Array]:
+        """Σ of each row of `amounts` (one column a use) over what ops of the stage use; once, however many use it.
 
         Used between i and j means that j has more users than i: for k users in i, j has at least k + 1. A producer
         ≥ 0 must be in i.
         """
-        before, after, size = [], [], []
-        for users, amount, producer in uses:
+        before, after, which = [], [], []
+        for x, (users, producer) in enumerate(uses):
             count = self.member[:, users].sum(axis=1)
             there = self.member[:, producer] if producer >= 0 else 1.0
             for k in range(len(users)):
                 before.append((count == k) * there)
                 after.append(count > k)
-                size.append(amount)
+                which.append(x)
         if not before:
-            zero = np.zeros(len(self.source))
-            return zero, zero
+            return [np.zeros(len(self.source)) for _ in amounts]
         left, right = np.array(before), np.array(after, dtype=float)
-        weighted = (left * np.array(size)[:, None]).T @ right
-        return self._at_pairs(weighted), self._at_pairs(left.T @ right)
+        return [self._product(left * row[which][:, None], right) for row in amounts]
 
-    def _leaving(self) -> tuple[Array, Array]:
-        """Bytes and number of tensors produced in the stage and read after it."""
+    def _product(self, left: Array, right: Array) -> Array:
+        """leftᵀ · right at the pairs of ideals."""
+        return self._at_pairs(left.T @ right) if left.any() else np.zeros(len(self.source))
+
+    def _leaving(self, amounts: Array) -> Crossing:
+        """Tensors produced in the stage and read after it."""
         tensors = self.problem.tensors
         if not tensors:
-            zero = np.zeros(len(self.source))
-            return zero, zero
+            return Crossing(*(np.zeros(len(self.source)) for _ in amounts))
         there = np.array([self.member[:, t.producer] for t in tensors])
         wanted = np.array(
             [there[x] * (self.member[:, t.readers].sum(axis=1) < len(t.readers)) for x, t in enumerate(tensors)]
         )
-        size = np.array([t.bytes for t in tensors])
-        bytes_ = (wanted * size[:, None]).sum(axis=0) - (there * size[:, None]).T @ wanted
-        count = wanted.sum(axis=0) - there.T @ wanted
-        return np.maximum(self._at_pairs(bytes_), 0.0), self._at_pairs(count)
+        sums = []
+        for row in amounts:
+            after = (wanted * row[:, None]).sum(axis=0)
+            sums.append(np.maximum(after[self.target] - self._product(there * row[:, None], wanted), 0.0))
+        return Crossing(*sums)
 
     def _weights(self) -> Array:
         """Distinct weight bytes that the stage touches."""
@@ -152,8 +172,9 @@ class _Stages:
             if len(weight.users) == 1:
                 own[weight.users[0]] += weight.bytes
             else:
-                shared.append((weight.users, weight.bytes, -1))
-        return self._between(own) + self._first_use(shared)[0]
+                shared.append(weight)
+        sizes = np.array([[weight.bytes for weight in shared]])
+        return self._between(own) + self._first_use([(weight.users, -1) for weight in shared], sizes)[0]
 
     def _footprint(self) -> Array:
         """The largest footprint of an op in the stage. Ascending, so that a larger one overwrites."""

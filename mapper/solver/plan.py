@@ -8,19 +8,20 @@ from typing import Any
 
 from mapper import __version__
 from mapper.cost.configurations import configurations
+from mapper.cost.imported import given_costs
 from mapper.cost.roofline import roofline
-from mapper.cost.table import CostTable
+from mapper.cost.table import GIVEN, CostTable
 from mapper.errors import UsageError
 from mapper.graph.model import Graph
 from mapper.jsonio import plain, sha256
 from mapper.machine.model import Machine
-from mapper.plans.check import violations
+from mapper.plans.check import optimal_gap, violations
 from mapper.plans.evaluate import Evaluation, evaluate
 from mapper.plans.model import ModelRef, Plan, Proof, Request, Solver, Status, TensorSpec
 from mapper.solver.alternatives import alternatives
 from mapper.solver.place import place
 from mapper.solver.problem import Limits, Problem, Solution, problem_of
-from mapper.solver.search import TOLERANCE, Progress, Search, silent
+from mapper.solver.search import Progress, Search, silent
 
 NEAR_OPTIMAL = 0.01
 ASSUMPTIONS = (
@@ -29,6 +30,7 @@ ASSUMPTIONS = (
     "live activations do not push weights out of the package's cache",
     "the feeder's work costs the stages nothing",
 )
+GIVEN_ASSUMPTIONS = ("costs are those of the graph file, the same on every unit",)
 
 
 def plan(
@@ -47,23 +49,28 @@ def plan(
     Of plans within `near_optimal` (a fraction) of the best period, the one with the fewest stages is chosen. `model`
     says where the graph comes from, so that the plan can be run from its file.
 
+    A graph that brings its own times is planned with those; where tensors have bytes only, `costs` must price them
+    (`cost.imported.given_costs`).
+
     Raises: Infeasible with the smallest change of each limit that helps; UsageError for more stages than ops;
     AssertionError, a bug of the planner, if the plan fails its own check.
     """
     limits = _within_quota(limits or Limits(), machine)
-    table = costs or roofline(graph, machine, configurations(machine))
+    table = costs or (given_costs(graph) if graph.costed else roofline(graph, machine, configurations(machine)))
     problem = problem_of(graph, machine, table)
     if limits.stages is not None and limits.stages > problem.ops:
         raise UsageError(f"{limits.stages} stages were asked for, but {graph.name} has {problem.ops} ops")
     search = Search(problem, progress=progress)
-    solution = search.throughput(limits, near_optimal)
+    solution = search.throughput(limits, near_optimal, optimal_gap(table.source) / 4)
     evaluation, best_s, complete = _placed(graph, machine, table, problem, solution, near_optimal)
     made = Plan(
         model=model or reference(graph),
         machine=machine,
         fingerprint=machine.fingerprint,
-        request=Request(limits=limits.as_options(), batch=batch, costs={"source": table.source}),
-        solver=_solver(problem, solution, evaluation, best_s, near_optimal, complete, _assumptions(machine)),
+        request=Request(limits=limits.as_options(), batch=batch, costs={"source": table.source, **table.options}),
+        solver=_solver(
+            search, table, solution, evaluation, best_s, near_optimal, complete, _assumptions(machine, table)
+        ),
         predicted=evaluation.predicted,
         stages=evaluation.stages,
         edges=evaluation.edges,
@@ -116,7 +123,8 @@ def _placed(
 
 
 def _solver(
-    problem: Problem,
+    search: Search,
+    table: CostTable,
     solution: Solution,
     evaluation: Evaluation,
     best: float,
@@ -128,9 +136,7 @@ def _solver(
     objective = evaluation.predicted.period_s
     bound = min(solution.bound_s, best)
     gap = max(0.0, (best - bound) / best)
-    status: Status = "optimal" if gap <= TOLERANCE * (1 + 1e-6) else "feasible"
-    kind = "all" if solution.whole_space else "some of the"
-    space = f"{kind} chains of ideals × {_names(problem)} × any number of replicas"
+    status: Status = "optimal" if gap <= optimal_gap(table.source) * (1 + 1e-6) else "feasible"
     return Solver(
         status=status,
         objective=objective,
@@ -138,13 +144,23 @@ def _solver(
         bound=bound,
         gap=gap,
         near_optimal=near_optimal,
-        proved=Proof(space=space, assumptions=assumptions),
+        proved=Proof(space=_space(search, table, solution.whole_space), assumptions=assumptions),
         tie_break="complete" if complete else "incomplete",
         versions=_versions(),
     )
 
 
-def _assumptions(machine: Machine) -> tuple[str, ...]:
+def _space(search: Search, table: CostTable, whole: bool) -> str:
+    """Which plans were searched. The bound holds for all of them, also where some were not."""
+    kind = "all" if whole else "some of the"
+    of = f" of {search.blocks} blocks of neighbouring ops" if search.blocks else ""
+    what = "one unit" if table.source == GIVEN else _names(search.problem)
+    return f"{kind} chains of ideals{of} × {what} × any number of replicas"
+
+
+def _assumptions(machine: Machine, table: CostTable) -> tuple[str, ...]:
+    if table.source == GIVEN:
+        return GIVEN_ASSUMPTIONS
     return (*ASSUMPTIONS, "every core is as fast as the slowest kind") if machine.core_kinds else ASSUMPTIONS
 
 

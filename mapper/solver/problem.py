@@ -20,11 +20,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TensorArc:
-    """One distinct tensor: the op that produces it, the ops that read it, its bytes."""
+    """One distinct tensor: the op that produces it, the ops that read it, its bytes, and what it costs besides.
+
+    comm(t, c) = handoff_s + seconds + bytes / link_bytes_per_s[c]
+    """
 
     producer: int
     readers: tuple[int, ...]
     bytes: float
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,10 @@ def problem_of(graph: Graph, machine: Machine, table: CostTable, *, cores: int |
         dram_bytes=table.dram_bytes,
         footprint=np.array([op.footprint_bytes for op in graph.ops], dtype=float),
         tensors=tuple(
-            TensorArc(position[t.producer], tuple(position[r] for r in t.readers), t.bytes) for t in graph.tensors
+            TensorArc(
+                position[t.producer], tuple(position[r] for r in t.readers), t.bytes, table.comm_s.get(t.name, 0.0)
+            )
+            for t in graph.tensors
         ),
         weights=tuple(WeightArc(tuple(ops), touched) for (_, touched), ops in users.items()),
         groups=counts["groups"],
@@ -154,7 +161,17 @@ def problem_of(graph: Graph, machine: Machine, table: CostTable, *, cores: int |
         dram_bytes_per_s=machine.dram_bytes_per_s,
         handoff_s=machine.overheads.handoff_s.value,
         link_bytes_per_s=tuple(map(machine.link_bytes_per_s, nearest_of)),
+        together=_together(graph),
     )
+
+
+def _together(graph: Graph) -> tuple[tuple[int, ...], ...]:
+    """The ops of each colocation class that has more than one."""
+    classes: dict[str, list[int]] = {}
+    for v, op in enumerate(graph.ops):
+        if op.together is not None:
+            classes.setdefault(op.together, []).append(v)
+    return tuple(tuple(ops) for ops in classes.values() if len(ops) > 1)
 
 
 def merged(values: Array, members: Sequence[Sequence[int]]) -> Array:

@@ -24,22 +24,23 @@ class Reduction:
         return tuple(sorted(v for op in ops for v in self.members[op]))
 
 
-def reduce(problem: Problem) -> Reduction:
+def reduce(problem: Problem, *, idle: bool = True) -> Reduction:
     """Merges what every plan keeps together, or some best plan does.
 
     * ops that the request wants together, and with them every op on a path between them;
-    * an op without producers, time and weights whose tensor one op reads: apart, it only adds a transfer.
+    * where `idle`, an op without producers, time and weights whose tensor one op reads: apart, it only adds a
+      transfer. A request for an exact number of stages may need it apart.
     """
     graph = nx.DiGraph()
     graph.add_nodes_from(range(problem.ops))
     graph.add_edges_from((t.producer, reader) for t in problem.tensors for reader in t.readers)
-    for ops in (*problem.together, *_idle_sources(problem, graph)):
+    for ops in (*problem.together, *(_idle_sources(problem, graph) if idle else ())):
         for a, b in itertools.pairwise(ops):
             graph.add_edges_from(((a, b), (b, a)))
     condensed = nx.condensation(graph)
     order = nx.lexicographical_topological_sort(condensed, key=lambda c: min(condensed.nodes[c]["members"]))
     members = tuple(tuple(sorted(condensed.nodes[c]["members"])) for c in order)
-    return Reduction(_merge(problem, members), members)
+    return Reduction(merge(problem, members), members)
 
 
 def _idle_sources(problem: Problem, graph: nx.DiGraph) -> list[tuple[int, int]]:
@@ -62,14 +63,15 @@ def _idle_sources(problem: Problem, graph: nx.DiGraph) -> list[tuple[int, int]]:
     return found
 
 
-def _merge(problem: Problem, members: tuple[tuple[int, ...], ...]) -> Problem:
+def merge(problem: Problem, members: tuple[tuple[int, ...], ...]) -> Problem:
+    """`problem` with one op for each of `members`, which are its ops in groups, in an order in which they can run."""
     home = {v: new for new, ops in enumerate(members) for v in ops}
     tensors = []
     for tensor in problem.tensors:
         producer = home[tensor.producer]
         readers = tuple(sorted({home[r] for r in tensor.readers} - {producer}))
         if readers:
-            tensors.append(TensorArc(producer, readers, tensor.bytes))
+            tensors.append(TensorArc(producer, readers, tensor.bytes, tensor.seconds))
     weights = [WeightArc(tuple(sorted({home[v] for v in w.users})), w.bytes) for w in problem.weights]
     return replace(
         problem,

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from mapper.errors import Infeasible
 from mapper.solver import bounds
+from mapper.solver.coarsen import coarsen
 from mapper.solver.cover import Cell, Covers, Value, cover, stage_cores
-from mapper.solver.ideals import Ideals, ideals
+from mapper.solver.ideals import Ideals, ideals, most_ideals
 from mapper.solver.intervals import Intervals, intervals
 from mapper.solver.problem import Limits, Problem, Solution, StageChoice
 from mapper.solver.reduce import Reduction, reduce
@@ -48,22 +49,32 @@ class Found:
 class Search:
     """All plans of one problem; the costs of stages are computed once and serve any number of requests."""
 
-    def __init__(self, problem: Problem, *, progress: Progress = silent) -> None:
+    def __init__(self, problem: Problem, *, progress: Progress = silent, idle: bool = True) -> None:
         self.problem = problem
         self.progress = progress
-        self.reduction: Reduction = reduce(problem)
+        self.exact: Reduction = reduce(problem, idle=idle)
+        self.reduction: Reduction = coarsen(self.exact, most_ideals(problem))
         self.ideals: Ideals = ideals(self.reduction.problem)
         self.costs: Intervals = intervals(self.reduction.problem, self.ideals)
         self.passes = 0
         kind = "all" if self.ideals.complete else "some of the"
         sizes = (self.reduction.problem.ops, len(self.ideals.member), len(self.costs.source))
-        progress(f"{sizes[0]} ops, {kind} {sizes[1]} ideals, {sizes[2]} stages to choose from")
+        noun = "blocks of ops" if self.blocks else "ops"
+        progress(f"{sizes[0]} {noun}, {kind} {sizes[1]} ideals, {sizes[2]} stages to choose from")
+
+    @property
+    def blocks(self) -> int | None:
+        """The number of blocks where the problem was too large for its ops, otherwise None."""
+        return self.reduction.problem.ops if self.reduction is not self.exact else None
 
     def throughput(self, limits: Limits, near_optimal: float = 0.0, tolerance: float = PRECISION) -> Solution:
         """The least period under `limits`; of plans within `near_optimal` of it the one with fewest stages.
 
         Raises: Infeasible, with the smallest change of each limit that would help.
         """
+        apart = reduce(self.problem, idle=False) if limits.stages is not None else self.exact
+        if apart.problem.ops > self.exact.problem.ops:
+            return Search(self.problem, progress=self.progress, idle=False).throughput(limits, near_optimal, tolerance)
         request = _Request(self, limits)
         best, proved = request.least_period(tolerance)
         chosen = request.fewest_stages(best, best.period_s * (1 + near_optimal), tolerance)
@@ -89,6 +100,7 @@ class _Request:
         self.costs = _restricted(search.costs, self.problem, limits)
         self.cores = min(self.problem.cores, limits.max_cores or self.problem.cores)
         self.latency = limits.max_latency_s if limits.max_latency_s is not None else math.inf
+        self.core_a_stage = limits.max_replicas == 1 and all(config.cores == 1 for config in self.problem.configs)
         self.refuted = 0.0
 
     def least_period(self, tolerance: float) -> tuple[Found, float]:
@@ -118,15 +130,19 @@ class _Request:
         None is a refutation, noted in `refuted`, unless latency and DRAM both bind: that takes a third resource.
         """
         exact = self.limits.stages
-        layers = exact or stages or self.limits.max_stages
-        covers = self._pass(period_s, "load_s", layers, self.latency)
+        layers: int | None = exact or stages or self.limits.max_stages
+        cores = self.cores
+        if self.core_a_stage and layers and not exact:
+            cores, layers = min(cores, layers), None  # a core a stage: counting cores counts stages
+        covers = self._pass(period_s, "load_s", layers, self.latency, cores)
         found = self._pick(covers, exact, layers, least_latency)
         if found is None:
             self.refuted = max(self.refuted, period_s)
             return None
         if self._dram_s(found) <= period_s * _SLACK:
             return self._found(covers, found)
-        frugal = self._pass(period_s, "dram_bytes", layers, period_s * self.problem.dram_bytes_per_s * _SLACK)
+        dram_bytes = period_s * self.problem.dram_bytes_per_s
+        frugal = self._pass(period_s, "dram_bytes", layers, dram_bytes * _SLACK, cores)
         found = self._pick(frugal, exact, layers, False)
         if found is None:
             self.refuted = max(self.refuted, period_s)
@@ -135,13 +151,13 @@ class _Request:
             return self._found(frugal, found)
         return None
 
-    def _pass(self, period_s: float, value: Value, layers: int | None, limit: float) -> Covers:
+    def _pass(self, period_s: float, value: Value, layers: int | None, limit: float, cores: int) -> Covers:
         self.search.passes += 1
         return cover(
             self.costs,
             period_s,
             value,
-            cores=self.cores,
+            cores=cores,
             cores_per_group=self.problem.cores_per_group,
             stages=layers,
             max_replicas=self.limits.max_replicas,
@@ -238,9 +254,15 @@ class _Request:
                     float(self.costs.dram_bytes[cell.option, cell.pair]),
                 )
             )
-        whole = self.search.ideals.complete
-        proved = bound_s if whole else min(bound_s, bounds.area(self.problem, self.limits))
-        return Solution(tuple(stages), found.period_s, best_period_s, proved, whole, self.search.passes)
+        search = self.search
+        whole = search.ideals.complete and search.blocks is None
+        proved = bound_s if whole else min(bound_s, self._bound_of_all())
+        return Solution(tuple(stages), found.period_s, best_period_s, proved, whole, search.passes)
+
+    def _bound_of_all(self) -> float:
+        """A bound on the period of every plan, also of those that are not searched."""
+        problem = self.search.exact.problem
+        return bounds.around(problem, self.limits, bounds.area(problem, self.limits))
 
     def infeasible(self) -> Infeasible:
         """The error that names the limits in conflict, and what to change."""

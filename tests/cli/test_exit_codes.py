@@ -25,7 +25,7 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no such option": (("plan", "--nope"), 2, "No such option: --nope"),
     "no such command": (("plam",), 2, "No such command 'plam'"),
     "a number below its least": ((*PLAN, TINY, "--batch", "0"), 2, "--batch"),
-    "a missing option": (("plan",), 2, "Missing option '--model'"),
+    "a missing option": (("plan",), 2, "--model NAME or --graph FILE"),
     "an unknown unit": ((*PLAN, TINY, "--max-latency", "5parsec"), 2, "mapper: '5parsec': unknown unit"),
     "a negative fraction": ((*PLAN, TINY, "--near-optimal=-5%"), 2, "must not be negative"),
     "an unknown configuration": ((*PLAN, TINY, "--configurations", "3x3"), 2, "'3x3' is no configuration"),

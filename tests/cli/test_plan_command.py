@@ -15,6 +15,7 @@ import pytest
 from mapper.cli.schema import Kind, schema_of
 from mapper.jsonio import plain
 from mapper.machine.files import load_machine, machine_text
+from mapper.program.cards import card_names
 from tests.cli.commands import TINY, mapper
 from tests.program.modules import case
 
@@ -120,7 +121,8 @@ def test_model_list_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.Mon
         'schema = "mapper-model/1"\nname = "absent"\nclass = "nolibrary:Net"\n'
         '[[inputs]]\nname = "x"\nshape = ["batch"]\ndtype = "float32"\n'
     )
-    for name in ("bert", "gpt2", "mobilenetv2", "resnet50", "vit"):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in set(card_names()) - {"vgg16", "absent"}:
         (tmp_path / "models" / f"{name}.toml").write_text((tmp_path / "models" / "absent.toml").read_text())
     rows = {row["name"]: row for row in json.loads(mapper("model", "list", "--json").out)}
     assert (rows["vgg16"]["parameters"], rows["vgg16"]["ops"], rows["vgg16"]["item"]) == (138_357_544, 38, "image")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from random import Random
 
 import torch
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from mapper.graph.model import Graph
 from mapper.program.model import Program
+from mapper.program.rebuild import rebuild
 from tests.plans import traced
 
 
@@ -134,6 +136,39 @@ def partitions(draw: st.DrawFn, graph: Graph, most: int = 5) -> list[list[str]]:
         stage[op.name] = draw(st.integers(earliest, wanted - 1))
     groups = [[name for name, s in stage.items() if s == t] for t in range(wanted)]
     return [draw(st.permutations(group)) for group in groups if group]
+
+
+def convex(graph: Graph, count: int, random: Random) -> list[list[str]]:
+    """The ops of `graph` in `count` stages, none empty (fewer where there are fewer ops): any order in which they can
+    run, cut anywhere, which gives every partition into convex stages whose tensors only flow forward."""
+    waiting = {op.name: graph.digraph.in_degree(op.name) for op in graph.ops}
+    ready, order = [name for name, before in waiting.items() if before == 0], []
+    while ready:
+        name = ready.pop(random.randrange(len(ready)))
+        order.append(name)
+        for after in graph.digraph.successors(name):
+            waiting[after] -= 1
+            if waiting[after] == 0:
+                ready.append(after)
+    ends = sorted(random.sample(range(1, len(order)), min(count, len(order)) - 1))
+    return [order[a:b] for a, b in zip([0, *ends], [*ends, len(order)], strict=True)]
+
+
+def run_pieces(
+    program: Program, weights: Mapping[str, torch.Tensor], inputs: Sequence[torch.Tensor], pieces: Sequence[Program]
+) -> list[torch.Tensor]:
+    """Runs `pieces` of `program` in order; each takes its inputs by name from the item and from what earlier ones
+    returned."""
+    values = {given.name: tensor for given, tensor in zip(program.inputs, inputs, strict=True)}
+    with torch.no_grad():
+        for piece in pieces:
+            outputs = rebuild(piece, weights)(*(values[given.name] for given in piece.inputs))
+            values |= dict(zip(piece.output_names, outputs, strict=True))
+    return [
+        weights[name] if kind == "weight" else values[name]
+        for output in program.outputs
+        for kind, name in output.items()
+    ]
 
 
 def same(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:

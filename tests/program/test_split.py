@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mapper.program.model import Program
-from mapper.program.rebuild import rebuild
 from mapper.program.split import split
 from mapper.program.views import views
 from tests.plans import cuts
-from tests.program.modules import NAMES, Case, case, partitions, same
+from tests.program.modules import NAMES, Case, case, convex, partitions, run_pieces, same
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def run(known: Case, pieces: tuple[Program, ...]) -> list[torch.Tensor]:
-    """Runs `pieces` in order; each takes its inputs by name from the item and from what earlier ones returned."""
-    values = {given.name: tensor for given, tensor in zip(known.program.inputs, known.inputs, strict=True)}
-    with torch.no_grad():
-        for piece in pieces:
-            outputs = rebuild(piece, known.weights)(*(values[given.name] for given in piece.inputs))
-            values |= dict(zip(piece.output_names, outputs, strict=True))
-    return [values[name] for output in known.program.outputs for name in output.values()]
+    """Runs `pieces` of `known` in order."""
+    return run_pieces(known.program, known.weights, known.inputs, pieces)
+
+
+@pytest.mark.parametrize("stages", [2, 3, 7])
+@pytest.mark.parametrize("name", NAMES)
+@QUICK
+@given(random=st.randoms(use_true_random=False))
+def test_random_convex_stages_are_bit_equal_to_the_module(name: str, stages: int, random: Random) -> None:
+    known = case(name)
+    parts = convex(known.graph, stages, random)
+    assert len(parts) == min(stages, len(known.graph.ops))
+    assert same(run(known, split(known.program, parts)), known.expected())
 
 
 @pytest.mark.parametrize("name", NAMES)
