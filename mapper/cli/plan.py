@@ -138,8 +138,9 @@ def _emit(made: list[Plan], lengths: list[int], graph: Path | None, output: Path
     from mapper.plans.file import save_plan
     from mapper.reports.plan import plan_text
 
-    suffixes = [f".{n}{output.suffix}" if lengths else output.suffix for n in lengths or [0]] if output else []
-    files = [output.with_suffix(suffix) for suffix in suffixes] if output else [None] * len(made)
+    files = [output]
+    if lengths:
+        files = [output and output.parent / f"{output.stem}.{n}{output.suffix}" for n in lengths]
     for plan, file in zip(made, files, strict=True):
         if file is not None:
             save_plan(plan, file)

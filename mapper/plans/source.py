@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mapper.cost.table import GIVEN
 from mapper.errors import UsageError
 from mapper.graph.model import Graph
 from mapper.graph.trace import trace
@@ -74,6 +75,11 @@ def trusted(plan: Plan, *, model: str | None = None, trust: bool = False) -> Pla
     Raises: UsageError saying which option to give.
     """
     source = model or plan.model.source
+    if plan.request.costs.get("source") == GIVEN:
+        raise UsageError(
+            f"the plan is of a graph file ({source}), which has times but no model",
+            advice="Such a plan can be checked, with the file: mapper check PLAN --graph FILE.",
+        )
     if not source:
         raise UsageError("the plan does not say where its model comes from", advice="Name it: --model SOURCE.")
     if source.endswith(".pt2") and not trust:

@@ -46,10 +46,9 @@ def _unit(plan: Plan) -> str:
 def _subject(plan: Plan) -> str:
     batch, noun = plan.request.batch, plan.model.item_name
     item = f"1 {noun}" if batch == 1 else f"{batch} {plural(noun)}"
+    items = "" if item == "1 item" else f", items of {item}"
     machine = plan.machine
-    return (
-        f"{plan.model.title or plan.model.name}, items of {item}, on {machine.title or machine.name} ({shape(machine)})"
-    )
+    return f"{plan.model.title or plan.model.name}{items}, on {machine.title or machine.name} ({shape(machine)})"
 
 
 def _answer(plan: Plan) -> str:
