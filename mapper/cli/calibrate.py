@@ -12,6 +12,7 @@ from mapper.cli.output import Json, Progress, emit_json, emit_rich
 
 if TYPE_CHECKING:
     from mapper.measure.calibrate import Calibration, Row, Settings
+    from mapper.measure.wanted import Part
 
 
 def calibrate_command(
@@ -26,18 +27,22 @@ def calibrate_command(
     max_spread: Annotated[
         str, typer.Option(help="A figure is refused where the middle half of its rounds spreads over more.")
     ] = "25%",
+    only: Annotated[
+        str | None, typer.Option(help="machine (caches, memory, links, overheads) or rates (of sorts of op) [both].")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, also where one could go on.")] = False,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
-    """Measure caches, memory, links and software of this machine (minutes); interrupted, the same command goes on."""
+    """Measure caches, memory, links and ops on this machine (minutes); interrupted, the same command goes on."""
     from mapper.machine.files import save_machine
     from mapper.measure.calibrate import Settings
     from mapper.units import parse_fraction
 
+    parts = _parts(only)
     settings = Settings(rounds, seconds, parse_fraction(max_spread))
     with Progress(quiet or json) as line:
-        result = _calibrated(topo, settings, fresh, line)
+        result = _calibrated(topo, settings, parts, fresh, line)
     if output is not None:
         save_machine(result.machine, output)
     _emit(result, json)
@@ -45,7 +50,21 @@ def calibrate_command(
         typer.echo(f"Written to {output}.", err=json)
 
 
-def _calibrated(topo: str | None, settings: Settings, fresh: bool, line: Progress) -> Calibration:
+def _parts(only: str | None) -> tuple[Part, ...]:
+    """The parts that `--only` names. Raises: UsageError when there is no such part."""
+    from mapper.errors import UsageError
+    from mapper.measure.wanted import PARTS
+
+    if only is None:
+        return PARTS
+    if only not in PARTS:
+        raise UsageError(f"--only {only}: there is no such part", advice=f"One of {', '.join(PARTS)}.")
+    return tuple(part for part in PARTS if part == only)
+
+
+def _calibrated(
+    topo: str | None, settings: Settings, parts: tuple[Part, ...], fresh: bool, line: Progress
+) -> Calibration:  # fmt: skip
     """The calibration, with this machine's PUs held meanwhile."""
     from mapper.execution.place import Claim
     from mapper.machine.discover import discover
@@ -66,7 +85,7 @@ def _calibrated(topo: str | None, settings: Settings, fresh: bool, line: Progres
     if not compiled():
         tell(f"the probe is {PROBE}; install a C compiler, then mapper again, for latencies and links")
     with Claim([pu for core in machine.cores for pu in core.pus]), Instruments(settings.seconds) as instruments:
-        list_ = wanted(machine, free_bytes(), compiled())
+        list_ = wanted(machine, free_bytes(), compiled(), parts)
         with journal_for(machine, list_, settings, tell) as journal:
             if fresh:
                 journal.discard()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mapper.cli.cost import cost_command
 from mapper.cli.graph import BANDWIDTH, Bandwidth, graph_of_file, refuse_model_options
 from mapper.cli.machine import machine_of
 from mapper.cli.output import Json, Progress, emit_json
@@ -23,6 +24,7 @@ Source = Annotated[
 ]
 
 app = typer.Typer(help="Models: list them, look into their graphs.", no_args_is_help=True, rich_markup_mode=None)
+app.command("cost")(cost_command)
 
 
 @app.command("list")

@@ -1,60 +1,106 @@
-"""Analytic costs: the roofline of problem.md, with every parameter from the machine file.
+"""Analytic costs: the roofline of problem.md along an execution path, with every parameter from the machine file.
 
-    t(v, c, ρ) = nodes(v) · dispatch
-               + fork_join(c)                                   if v runs in parallel
+    t(v, c, ρ) = dispatch(v)
+               + forks(v, c) · fork_join(c)
                + busy · max( work(v) / speed(team), bytes(v, ρ) / bandwidth(team) )
 
-`team` is the whole configuration for products and attention, and at most elements / grain cores for the rest.
-Its speed is team / (1 + imbalance · log2(team) / 6) cores.
+`team` and `forks` are the path's (`mapper.cost.paths`). Where the machine has a measured rate for a sort of op, it says
+dispatch, work and speed; else dispatch is nodes(v) · dispatch_s, work comes from the peak and an efficiency (products)
+or from seconds an element (the rest), and speed is team / (1 + imbalance · log2(team) / 6) cores.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from mapper.cost.configurations import Config, configurations
+from mapper.cost.forms import Form, form
+from mapper.cost.paths import DISPATCH_A_TURN, Course, course, path_of, rule_of
 from mapper.cost.residency import DRAM, GROUP, PACKAGE, caches_of
 from mapper.cost.table import CostTable
 from mapper.errors import BadInput
 from mapper.graph.model import Graph, Op
 from mapper.machine.figures import Figure
 from mapper.machine.model import Machine
-from mapper.machine.parts import Cache
+from mapper.machine.parts import Cache, Path, Rate
 
 _BY_FLOP = ("matmul", "conv", "attention")
-_OVER_OPERANDS = ("pool", "reduce")
 
 
-def roofline(graph: Graph, machine: Machine, configs: tuple[Config, ...] | None = None) -> CostTable:
+@dataclass(frozen=True)
+class Terms:
+    """What the cost of one op with one configuration is made of, in seconds.
+
+    `work_s` is the arithmetic of the team, `weights_s` reading the weights at each residency, `activations_s` reading
+    and writing activations at `level`; the longer of work and memory counts, `busy` times. `turns_s` is the part of
+    `dispatch_s` that a path's loop adds.
+    """
+
+    course: Course
+    dispatch_s: float
+    turns_s: float
+    fork_join_s: float
+    busy: float
+    work_s: float
+    weights_s: tuple[float, float, float]
+    activations_s: float
+    level: int
+    rate: str | None
+
+    def memory_s(self, residency: int) -> float:
+        """Seconds that memory takes with the weights at `residency`."""
+        return self.weights_s[residency] + self.activations_s
+
+    def compute_s(self, residency: int) -> float:
+        """Seconds of arithmetic and memory with the weights at `residency`: the table's `compute_s`."""
+        return self.busy * max(self.work_s, self.memory_s(residency))
+
+    def total_s(self, residency: int) -> float:
+        """t(v, c, ρ): the table's `seconds`."""
+        return self.compute_s(residency) + self.dispatch_s + self.fork_join_s
+
+
+def roofline(
+    graph: Graph,
+    machine: Machine,
+    configs: tuple[Config, ...] | None = None,
+    *,
+    path: Path | None = None,
+    alone: bool = False,
+) -> CostTable:
     """The cost table of `graph` on `machine` for `configs` (all of the machine's, where not given).
+
+    `path` is the back end's way to execute ops (the machine's, where not given). `alone` says that one replica has
+    the machine to itself: its caches whole, and cores that others do not slow down.
 
     Raises: BadInput when the machine file lacks a figure for an op kind of the graph.
     """
     configs = configs or configurations(machine)
-    rates = _Rates(machine)
-    compute = np.zeros((len(graph.ops), len(configs), 3))
-    fork_join = np.zeros((len(graph.ops), len(configs)))
-    dram = np.zeros((len(graph.ops), len(configs)))
-    for c, config in enumerate(configs):
-        start = rates.fork_join(config)
-        for v, op in enumerate(graph.ops):
-            team = rates.team(op, config.cores)
-            fork_join[v, c] = start if team > 1 else 0.0
-            level = rates.activation_level(op, config)
-            dram[v, c] = op.footprint_bytes if level == DRAM else 0.0
-            groups = min(config.groups, team)
-            compute[v, c] = [rates.compute(op, team, groups, rho, level) for rho in (GROUP, PACKAGE, DRAM)]
-    dispatch = np.array([op.nodes for op in graph.ops]) * machine.overheads.dispatch_s.value
-    return CostTable(configs, caches_of(machine), compute, dispatch, fork_join, dram, "roofline")
+    path = path or path_of(machine)
+    model = Roofline(machine, path, alone=alone)
+    shape = (len(graph.ops), len(configs))
+    compute, fork_join, dram = np.zeros((*shape, 3)), np.zeros(shape), np.zeros(shape)
+    dispatch = np.zeros(len(graph.ops))
+    for v, op in enumerate(graph.ops):
+        shown = form(op, graph.program)
+        for c, config in enumerate(configs):
+            terms = model.terms(op, shown, config)
+            dispatch[v] = terms.dispatch_s
+            fork_join[v, c] = terms.fork_join_s
+            dram[v, c] = op.footprint_bytes if terms.level == DRAM else 0.0
+            compute[v, c] = [terms.compute_s(rho) for rho in (GROUP, PACKAGE, DRAM)]
+    options = {"path": path}
+    return CostTable(configs, caches_of(machine), compute, dispatch, fork_join, dram, "roofline", options=options)
 
 
-class _Rates:
-    """The machine's figures in the form in which the formula wants them."""
+class Roofline:
+    """The formula with one machine's figures and one path."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, machine: Machine, path: Path, *, alone: bool = False) -> None:
+        self.machine, self.path, self.alone = machine, path, alone
         self.caches = caches_of(machine)
         self.bandwidth = (
             _of_cache(machine.group_cache, machine),
@@ -64,41 +110,76 @@ class _Rates:
         counts = machine.counts
         self.all_cores = counts["cores"]
         self.groups_per_node = max(1, counts["groups"] // counts["nodes"])
+        self.grain = machine.overheads.grain_elements.value
+        self.busy = 1.0 if alone else machine.compute.busy_slowdown.value
+        self._starts: dict[Config, float] = {}
 
-    def work(self, op: Op) -> float:
-        """Seconds on one core (of the slowest kind), memory aside."""
+    def terms(self, op: Op, shown: Form, config: Config) -> Terms:
+        """What `op` costs with `config`, term by term."""
+        if config not in self._starts:
+            self._starts[config] = self.fork_join(config)
+        runs = course(rule_of(self.path, shown), shown, config.cores, self.grain)
+        name = self.rate_of(shown)
+        rate = self.machine.compute.rates[name] if name else None
+        groups = min(config.groups, runs.team)
+        level = self.activation_level(op, config)
+        dispatch, turns = self._dispatch(op, runs, rate)
+        weights = [self._stream(op.touched_bytes, runs.team, groups, rho) for rho in (GROUP, PACKAGE, DRAM)]
+        if rate is not None and op.touched_bytes:
+            weights[DRAM] = max(weights[DRAM], self._far(op.touched_bytes, runs.team, groups, rate))
+        return Terms(
+            course=runs, dispatch_s=dispatch + turns, turns_s=turns, fork_join_s=runs.forks * self._starts[config],
+            busy=self.busy, work_s=self.work(op, shown, rate) / self._speed(runs.team, rate),
+            weights_s=(weights[0], weights[1], weights[2]),
+            activations_s=self._stream(op.footprint_bytes, runs.team, groups, level), level=level, rate=name,
+        )  # fmt: skip
+
+    def rate_of(self, shown: Form) -> str | None:
+        """The name of the measured rate that counts for an op: that of its sort, else of its kind."""
+        return next((name for name in (shown.sort, shown.kind) if name in self.machine.compute.rates), None)
+
+    def _dispatch(self, op: Op, runs: Course, rate: Rate | None) -> tuple[float, float]:
+        """Seconds of dispatch: of the op with the free ops that run for it, and of the further turns of a loop."""
+        each = self.machine.overheads.dispatch_s.value
+        turns = (runs.turns - 1) * DISPATCH_A_TURN * each
+        if rate is None:
+            return op.nodes * each, turns
+        view = self.machine.compute.rates.get("none")
+        return rate.start_s.value + (op.nodes - 1) * (view.start_s.value if view else each), turns
+
+    def work(self, op: Op, shown: Form, rate: Rate | None) -> float:
+        """Seconds on one core (of the slowest kind), dispatch and memory aside."""
         compute, slowest = self.machine.compute, self.machine.slowest
         if op.kind == "none":
             return 0.0
+        if rate is not None:
+            return (shown.units * rate.unit_s.value + op.touched_bytes * rate.weight_byte_s.value) / slowest
         if op.kind in _BY_FLOP:
             peak = compute.peak_flop_per_s.value * slowest
-            return op.flop / (peak * self._figure(compute.efficiency, "efficiency", op))
-        elements = op.flop if op.kind in _OVER_OPERANDS else op.elements
-        return elements * self._figure(compute.seconds_per_element, "seconds_per_element", op) / slowest
+            return op.flop / (peak * self._figure(compute.efficiency, "efficiency", shown, op))
+        return shown.units * self._figure(compute.seconds_per_element, "seconds_per_element", shown, op) / slowest
 
-    def _figure(self, figures: dict[str, Figure], table: str, op: Op) -> float:
-        if op.kind not in figures:
-            raise BadInput(
-                self.machine.name,
-                f"no figure for ops of kind {op.kind!r}, such as {op.name}",
-                place=f"/compute/{table}",
-            )
-        return figures[op.kind].value
+    def _figure(self, figures: dict[str, Figure], table: str, shown: Form, op: Op) -> float:
+        for name in (shown.sort, op.kind):
+            if name in figures:
+                return figures[name].value
+        raise BadInput(
+            self.machine.name,
+            f"no figure for ops of kind {op.kind!r}, such as {op.name}",
+            place=f"/compute/{table}",
+        )
 
-    def team(self, op: Op, cores: int) -> int:
-        """Cores that take part: all for products and attention, elements over grain for the rest."""
-        if op.kind in _BY_FLOP:
-            return cores
-        grain = max(1.0, self.machine.overheads.grain_elements.value)
-        return max(1, min(cores, math.ceil(op.elements / grain)))
+    def _speed(self, team: int, rate: Rate | None) -> float:
+        """How many times faster a team is than one core: as measured, else by the machine's imbalance."""
+        if rate is not None and rate.speedup:
+            return between({1: 1.0} | {t: s.value for t, s in rate.speedup.items()}, team)
+        return team / (1 + self.machine.compute.imbalance.value * math.log2(team) / 6)
 
-    def compute(self, op: Op, team: int, groups: int, residency: int, level: int) -> float:
-        """Seconds of a team in `groups` groups, with the weights at `residency` and the activations at `level`."""
-        machine = self.machine.compute
-        speed = team / (1 + machine.imbalance.value * math.log2(team) / 6)
-        weights = self._stream(op.touched_bytes, team, groups, residency)
-        memory = weights + self._stream(op.footprint_bytes, team, groups, level)
-        return machine.busy_slowdown.value * max(self.work(op) / speed, memory)
+    def _far(self, size: float, team: int, groups: int, rate: Rate) -> float:
+        """Seconds for weights in DRAM at the rate that was measured for the op on one core, more cores in proportion to
+        what they draw."""
+        gain = self.machine.team_dram_bytes_per_s(team, groups) / self.machine.core_dram_bytes_per_s
+        return size * rate.dram_byte_s.value / gain
 
     def _stream(self, size: float, team: int, groups: int, level: int) -> float:
         if level == DRAM:
@@ -107,8 +188,8 @@ class _Rates:
 
     def activation_level(self, op: Op, config: Config) -> int:
         """The nearest cache whose share holds what the op reads and writes."""
-        share = config.cores / self.all_cores
-        per_group = config.cores_per_group / self.machine.cores_per_group
+        share = 1.0 if self.alone else config.cores / self.all_cores
+        per_group = 1.0 if self.alone else config.cores_per_group / self.machine.cores_per_group
         if op.footprint_bytes <= self.caches.group_bytes * per_group:
             return GROUP
         return PACKAGE if op.footprint_bytes <= self.caches.package_bytes * share else DRAM
@@ -120,7 +201,7 @@ class _Rates:
         if config.cores == 1:
             return 0.0
         if overheads.fork_join_s:
-            return _between({1: 0.0} | {t: s.value for t, s in overheads.fork_join_s.items()}, config.cores)
+            return between({1: 0.0} | {t: s.value for t, s in overheads.fork_join_s.items()}, config.cores)
         inside = config.cores_per_group - 1
         near = (min(config.groups, self.groups_per_node) - 1) * config.cores_per_group
         far = config.cores - 1 - inside - near
@@ -141,9 +222,12 @@ def _of_cache(cache: Cache | None, machine: Machine) -> float:
     return figure.value if figure else machine.core_dram_bytes_per_s
 
 
-def _between(known: dict[int, float], threads: int) -> float:
-    """Seconds for `threads` between the nearest known ones in proportion, beyond the last one as between the last."""
+def between(known: dict[int, float], threads: int) -> float:
+    """The value for `threads` between the nearest known ones in proportion, beyond the last one as between the last
+    two; never below the least known one, so that a measured slow-down cannot grow to nothing."""
     counts = sorted(known)
     upper = next((i for i, count in enumerate(counts) if count >= threads), len(counts) - 1)
+    if upper == 0:
+        return known[counts[0]]
     a, b = counts[upper - 1], counts[upper]
-    return known[a] + (known[b] - known[a]) * (threads - a) / (b - a)
+    return max(min(known.values()), known[a] + (known[b] - known[a]) * (threads - a) / (b - a))

@@ -35,6 +35,9 @@ _VECTOR_EFFICIENCY = {
     "matmul": _assumed(0.6, f"{_MEASURED}: 100 GFLOP/s", 0.4, 0.9),
     "conv": _assumed(0.6, f"{_MEASURED}: 110 GFLOP/s", 0.3, 0.9),
     "attention": _assumed(0.4, f"{_MEASURED}: 70 GFLOP/s", 0.2, 0.7),
+    "attention.masked": _assumed(0.3, f"{_MEASURED}: 50 GFLOP/s in windows of 49", 0.1, 0.6),
+    "conv.depthwise": _assumed(0.18, f"{_MEASURED}: 30 GFLOP/s", 0.05, 0.4),
+    "conv.transposed": _assumed(0.4, f"{_MEASURED}: 70 GFLOP/s", 0.1, 0.6),
 }
 _VECTOR_ELEMENTS = {
     "elementwise": _assumed(0.15e-9, f"{_MEASURED}: relu, add 0.10 to 0.15 ns", 0.1e-9, 0.5e-9),
@@ -43,7 +46,17 @@ _VECTOR_ELEMENTS = {
     "softmax": _assumed(0.7e-9, f"{_MEASURED}: 0.6 ns", 0.5e-9, 1.5e-9),
     "copy": _assumed(0.15e-9, f"{_MEASURED}: 0.10 to 0.15 ns in cache", 0.1e-9, 0.5e-9),
     "embedding": _assumed(0.15e-9, f"{_MEASURED}: 0.12 ns", 0.1e-9, 0.5e-9),
-    "pool": _assumed(4e-9, f"{_MEASURED}: 3 × 3 max_pool2d 2.7 to 7.5 ns an input", 0.5e-9, 8e-9),
+    "elementwise.strided": _assumed(1.5e-9, f"{_MEASURED}: adding a transpose", 0.5e-9, 3e-9),
+    "copy.strided": _assumed(1.5e-9, f"{_MEASURED}: copying a transpose", 0.5e-9, 3e-9),
+    "normalization.batch": _assumed(0.2e-9, f"{_MEASURED}: 0.2 to 0.5 ns", 0.15e-9, 0.5e-9),
+    "transcendental.sigmoid": _assumed(0.4e-9, f"{_MEASURED}: 0.4 ns", 0.2e-9, 1e-9),
+    "transcendental.silu": _assumed(0.4e-9, f"{_MEASURED}: 0.4 ns", 0.2e-9, 1e-9),
+    "transcendental.hardswish": _assumed(0.15e-9, f"{_MEASURED}: 0.13 ns", 0.1e-9, 0.5e-9),
+    "transcendental.gelu": _assumed(0.6e-9, f"{_MEASURED}: 0.5 to 0.7 ns", 0.4e-9, 2e-9),
+    "transcendental.tanh": _assumed(2.5e-9, f"{_MEASURED}: 2.5 ns", 1e-9, 4e-9),
+    "transcendental.exp": _assumed(0.8e-9, f"{_MEASURED}: 0.8 ns", 0.4e-9, 2e-9),
+    "transcendental.pow": _assumed(0.15e-9, f"{_MEASURED}: squares and cubes 0.10 ns", 0.1e-9, 2e-9),
+    "pool": _assumed(2e-9, f"{_MEASURED}: 1.3 to 2.7 ns an element of a window", 0.5e-9, 4e-9),
     "reduce": _assumed(0.15e-9, f"{_MEASURED}: sum 0.05 to 0.13 ns", 0.05e-9, 0.5e-9),
 }
 _SCALAR_EFFICIENCY = {kind: _assumed(0.25, _SCALAR, 0.12, 0.5) for kind in ("matmul", "conv", "attention")}

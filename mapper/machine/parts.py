@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
 
 from mapper.jsonio import Record
 from mapper.machine.figures import Figure, Fraction, NotNegative, Positive
@@ -75,17 +75,40 @@ class Link(Record):
         return size / self.bandwidth_bytes_per_s.value if self.bandwidth_bytes_per_s else 0.0
 
 
+Path = Literal["onednn", "native-aten"]
+"""How PyTorch executes ops on a machine (see `mapper.cost.paths`)."""
+
+
+class Rate(Record):
+    """What ops of one sort take on one core: `start_s` + `unit_s` · units + `weight_byte_s` · weight bytes, of which
+    all but the first is shared by a team. Units are FLOP of products, elements of the rest (docs/costs.md)."""
+
+    start_s: NotNegative = Field(description="an op of no work, called by the eager back end")
+    unit_s: NotNegative = Field(description="a FLOP or an element more")
+    weight_byte_s: NotNegative = Field(default=Figure(value=0), description="laying out a byte of weights at each call")
+    dram_byte_s: NotNegative = Field(default=Figure(value=0), description="at least, a byte of weights from DRAM")
+    speedup: dict[int, Positive] = Field(default={}, description="how much faster a team is, by threads; 1 is none")
+
+
 class Compute(Record):
     """What one core computes. `efficiency` is the part of the peak that an op kind reaches;
-    `seconds_per_element` prices the kinds that are bound by neither FLOP nor memory."""
+    `seconds_per_element` prices the kinds that are bound by neither FLOP nor memory. Where a calibration measured
+    `rates` of a sort of ops (`conv.depthwise`) or a kind (`conv`), these count instead, and instead of dispatch."""
 
     peak_flop_per_s: Positive
     efficiency: dict[str, Fraction]
     seconds_per_element: dict[str, NotNegative]
+    rates: dict[str, Rate] = Field(default={}, description="measured, by sort or kind of op")
+    path: Path | None = Field(default=None, description="how PyTorch executes ops here [by the instruction set]")
     busy_slowdown: Positive = Field(description="how much slower a core is when all cores are busy, 1 = not at all")
     imbalance: NotNegative = Field(
         description="part of a parallel op's time lost at 64 threads, log2(threads)/6 of it below"
     )
+
+    @model_serializer(mode="wrap")
+    def _measured_only(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `rates` where none was measured."""
+        return {name: value for name, value in handler(self).items() if name != "rates" or value}
 
 
 class Overheads(Record):

@@ -8,6 +8,7 @@ Where the middle half of the rounds spreads too far no figure is made, and the o
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,15 +23,19 @@ from mapper.machine import cgroup
 from mapper.machine.figures import Figure
 from mapper.machine.kernel import text
 from mapper.machine.model import Machine
+from mapper.measure import rates
+from mapper.measure.cases import Case
 from mapper.measure.journal import Entry, Journal, cache_folder
 from mapper.measure.probe import PROBE
 from mapper.measure.spread import middle_half, summary, unusable
-from mapper.measure.wanted import LeftOut, Measurement, Unit, Wanted
+from mapper.measure.wanted import ForkJoin, LeftOut, Measurement, Timed, Unit, Wanted
 
 BUSY = 0.1
 """Share of the cores that others may take before the calibration warns."""
 APART = 2
 """Factor between the least and the greatest round above which the calibration warns."""
+LOUD = 0.2
+"""Share of the cores that others took in a round above which it says nothing of a team."""
 MEMORY_PART = 0.25
 """Part of the available memory that a measurement may fill."""
 NOTE = "Calibrated: "
@@ -143,7 +148,7 @@ def calibrate(
     `measure` finds out one round of one measurement; `own_s` are the CPU seconds that it has used in all. `progress`
     is told where the calibration stands, `tell` what the user should know.
     """
-    total = settings.rounds * len(wanted.measurements)
+    total = sum(m.rounds(settings.rounds) for m in wanted.measurements)
     done = len(journal.entries)
     if done:
         tell(f"going on after {done} of {total} measurements")
@@ -151,7 +156,7 @@ def calibrate(
     try:
         for number in range(settings.rounds):
             for measurement in wanted.measurements:
-                if (measurement.place, number) in journal.entries:
+                if (measurement.place, number) in journal.entries or number >= measurement.rounds(settings.rounds):
                     continue
                 left = _left(time.monotonic() - began, done - before, total - done)
                 progress(f"{done} of {total}{left}, round {number + 1}: {measurement.name}")
@@ -186,8 +191,15 @@ def _result(machine: Machine, wanted: Wanted, settings: Settings, entries: list[
     """The figures that the rounds allow, and the machine with them."""
     rows: list[Row] = []
     figures: dict[str, Figure] = {}
+    rounds: dict[str, list[float]] = {}
+    for entry in sorted(entries, key=lambda e: e.round):
+        rounds.setdefault(entry.place, []).append(entry.value)
+    loud = {(e.place, e.round) for e in entries if e.others_s > LOUD * e.cpu_s}
+    quiet = {place: [e.value for e in entries if e.place == place and (place, e.round) not in loud] for place in rounds}
     for m in wanted.measurements:
-        values = [entry.value for entry in sorted(entries, key=lambda e: e.round) if entry.place == m.place]
+        if isinstance(m.task, Timed):
+            continue
+        values = rounds[m.place]
         reason = unusable(values, settings.max_spread)
         figure = figure_of(values, m.how)
         if not reason:
@@ -198,7 +210,9 @@ def _result(machine: Machine, wanted: Wanted, settings: Settings, entries: list[
                 rounds=tuple(values), how=m.how)
             for place in m.places
         ]  # fmt: skip
-    rows += [_left_out(item) for item in wanted.left_out]
+    timed, of_ops = _rates(machine, wanted, settings, rounds, quiet)
+    rows += [*timed, *(_left_out(item) for item in wanted.left_out)]
+    figures |= of_ops
     cpu_s = sum(entry.cpu_s for entry in entries)
     others = min(1.0, max(0.0, sum(entry.others_s for entry in entries) / cpu_s)) if cpu_s else 0.0
     warnings = tuple(_warnings(machine, others, rows))
@@ -215,6 +229,50 @@ def figure_of(values: list[float], how: str) -> Figure:
     return Figure(value=value, low=low, high=high, kind="measured", source=f"mapper calibrate: {rounds}, {how}")
 
 
+def _rates(
+    machine: Machine,
+    wanted: Wanted,
+    settings: Settings,
+    rounds: dict[str, list[float]],
+    quiet: dict[str, list[float]],
+) -> tuple[list[Row], dict[str, Figure]]:
+    """The rates of the sorts of ops that were timed, a row for each of their figures, and the figures by place.
+
+    Where there are `quiet` rounds only those count. Of teams no others do: one member that has to wait for its core
+    holds up all.
+    """
+    started = {threads: figure.value for threads, figure in machine.overheads.fork_join_s.items()}
+    started |= {
+        len(m.task.pus): statistics.median(rounds[m.place]) for m in wanted.measurements if isinstance(m.task, ForkJoin)
+    }
+    timings: dict[tuple[Case, int], list[float]] = {}
+    missing: dict[tuple[str, int], None] = {}
+    for m in wanted.measurements:
+        if isinstance(m.task, Timed):
+            threads = len(m.task.pus)
+            if values := quiet[m.place] or (rounds[m.place] if threads == 1 else []):
+                timings[m.task.case, threads] = values
+            missing.setdefault((m.task.case.sort, threads))
+    rows, usable = [], []
+    for rate in rates.folded(timings, started):
+        reason = f"spread {rate.spread * 100:.0f} %" if rate.spread > settings.max_spread else ""
+        usable += [] if reason else [rate]
+        rows += [
+            Row(place=f"/compute/rates/{rate.sort}/{field}", name=f"{rate.sort}, {field}",
+                unit="times" if "speedup" in field else "s", state="refused" if reason else "measured", reason=reason,
+                value=figure.value, low=figure.low, high=figure.high, spread=rate.spread, how=figure.source)
+            for field, figure in rate.figures.items()
+        ]  # fmt: skip
+    measured = {(case.sort, threads) for case, threads in timings}
+    rows += [
+        Row(place=f"/compute/rates/{sort}/speedup/{threads}", name=f"{sort}, speedup/{threads}", state="not measured",
+            reason="others were at work in every round")
+        for sort, threads in missing
+        if (sort, threads) not in measured
+    ]  # fmt: skip
+    return rows, rates.by_place(usable)
+
+
 def _left_out(item: LeftOut) -> Row:
     return Row(place=item.place, name=item.name, state="not measured", reason=item.reason)
 
@@ -225,7 +283,8 @@ def _warnings(machine: Machine, others: float, rows: Iterable[Row]) -> Iterable[
     if machine.cpu_quota is not None:
         yield (f"a quota of {machine.cpu_quota.value:.3g} PUs stops threads now and then: figures of all cores are too "
                "low")  # fmt: skip
-    apart = [row.name for row in rows if row.state == "measured" and max(row.rounds) > APART * min(row.rounds)]
+    measured = [row for row in rows if row.rounds and row.state == "measured"]
+    apart = [row.name for row in measured if max(row.rounds) > APART * min(row.rounds)]
     if apart:
         yield (f"the greatest round is more than {APART} times the least for {'; '.join(dict.fromkeys(apart))}: others "
                "at work, or a virtual machine whose cores move; count on the range, not on the value")  # fmt: skip

@@ -9,7 +9,10 @@ from typing import Self
 
 from mapper.measure import probe
 from mapper.measure.software import Software, cpu_seconds
-from mapper.measure.wanted import Busy, Chase, Dispatch, Exchange, ForkJoin, Measurement, Read
+from mapper.measure.wanted import Busy, Chase, Dispatch, Exchange, ForkJoin, Measurement, Read, Timed
+
+TIMED_S = 0.08
+"""Longest time that one size of one sort of op takes in a round: there are some hundred of them."""
 
 
 class Instruments:
@@ -54,5 +57,8 @@ class Instruments:
                 return software.ask("fork_join", seconds, pus=pus)
             case Dispatch(pus):
                 return software.ask("dispatch", seconds, pus=[pus[number % len(pus)]])
+            case Timed(case, pus):
+                part = min(seconds, TIMED_S)
+                return software.ask("timed", part, pus=pus, sort=case.sort, sizes=list(case.sizes))
             case Busy(pus):
                 return software.ask("busy", seconds, pus=pus, alone=pus[number % len(pus)])

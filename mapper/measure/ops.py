@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from mapper.host.affinity import pin
+from mapper.measure.kernels import kernel
 
 GRAIN = 32768
 """Elements below which an elementwise op stays on one thread: GRAIN_SIZE in aten/src/ATen/TensorIterator.h."""
@@ -95,6 +96,16 @@ def busy(pus: list[int], alone: int, seconds: float) -> float:
     loud = quiet + seconds / 2
     taken = _answers([([alone], _product(quiet, loud)), *(([pu], _product(loud, loud + seconds / 2)) for pu in pus)])
     return max(1.0, statistics.median(taken[1:]) / taken[0])
+
+
+def timed(pus: list[int], sort: str, sizes: list[int], seconds: float) -> float:
+    """Seconds an op of `sort` with a team of one thread a PU: the best batch, as everything else only adds to it."""
+
+    def measured() -> float:
+        torch.set_num_threads(len(pus))
+        return _best(kernel(sort, sizes), seconds)
+
+    return _answers([(pus, measured)])[0]
 
 
 def _product(begin: float, end: float) -> Callable[[], float]:
@@ -174,7 +185,9 @@ def _child(pus: list[int], measured: Callable[[], float]) -> tuple[int, int]:
     os._exit(0)
 
 
-_QUESTIONS: dict[str, Callable[..., float]] = {"fork_join": fork_join, "dispatch": dispatch, "busy": busy}
+_QUESTIONS: dict[str, Callable[..., float]] = {
+    "fork_join": fork_join, "dispatch": dispatch, "busy": busy, "timed": timed,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

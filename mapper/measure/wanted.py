@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from mapper.machine.model import Machine
 from mapper.machine.parts import Cache, Core, Distance
+from mapper.measure.cases import CASES, Case
 from mapper.measure.probe import LEAST_MEMCHR_BYTES, NO_PROBE
 from mapper.units import format_bytes
 
@@ -75,7 +76,20 @@ class Busy:
     pus: Team
 
 
-Task = Read | Chase | Exchange | ForkJoin | Dispatch | Busy
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of an op with a team on `pus`. Not a figure by itself: those of one sort make a rate (`rates`)."""
+
+    case: Case
+    pus: Team
+
+
+Task = Read | Chase | Exchange | ForkJoin | Dispatch | Busy | Timed
+Part = Literal["machine", "rates"]
+"""What a calibration finds out: caches, memory, links and overheads; or the rate of each sort of op."""
+PARTS: tuple[Part, Part] = ("machine", "rates")
+RATE_ROUNDS = 5
+"""Most rounds that ops are timed: there are some hundred sizes, and a rate is fitted to several."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +106,10 @@ class Measurement:
     def place(self) -> str:
         """The first of its places, which stands for it."""
         return self.places[0]
+
+    def rounds(self, asked: int) -> int:
+        """How many of the rounds that were asked for it takes part in."""
+        return min(asked, RATE_ROUNDS) if isinstance(self.task, Timed) else asked
 
 
 @dataclass(frozen=True)
@@ -111,13 +129,19 @@ class Wanted:
     left_out: tuple[LeftOut, ...]
 
 
-def wanted(machine: Machine, free_bytes: float, compiled: bool) -> Wanted:
+def wanted(
+    machine: Machine, free_bytes: float, compiled: bool, parts: Collection[Part] = PARTS[:1]
+) -> Wanted:  # fmt: skip
     """What to measure on `machine`, this machine, with at most `free_bytes` of memory, with the compiled probe or
-    without it."""
-    found: list[Measurement | LeftOut] = [
-        *_caches(machine, compiled), *_memory(machine, free_bytes, compiled), *_links(machine, compiled),
-        *_software(machine),
-    ]  # fmt: skip
+    without it; `parts` of all there is."""
+    found: list[Measurement | LeftOut] = []
+    if "machine" in parts:
+        found += [
+            *_caches(machine, compiled), *_memory(machine, free_bytes, compiled), *_links(machine, compiled),
+            *_software(machine),
+        ]  # fmt: skip
+    if "rates" in parts:
+        found += _rates(machine)
     return Wanted(
         tuple(item for item in found if isinstance(item, Measurement)),
         tuple(item for item in found if isinstance(item, LeftOut)),
@@ -250,6 +274,16 @@ def _software(machine: Machine) -> Iterator[Measurement | LeftOut]:
         yield Measurement((place,), name, "times", Busy(pus), how)
     else:
         yield LeftOut(place, name, "the machine has one core")
+
+
+def _rates(machine: Machine) -> Iterator[Measurement]:
+    """Every size of every sort of op on one core, the larger ones also on teams of neighbouring cores."""
+    slowest, pus = _one_each(_slowest(machine)), _one_each(machine.cores)
+    for case in CASES:
+        teams = [slowest[:1], *(pus[:threads] for threads in team_sizes(len(pus)) if case.teams)]
+        for team in teams:
+            yield Measurement((f"/compute/rates/{case.name}/{len(team)}",), f"{case.name}, {len(team)} threads", "s",
+                              Timed(case, team), f"{case.name} on {len(team)} cores")  # fmt: skip
 
 
 def team_sizes(cores: int) -> list[int]:

@@ -15,10 +15,10 @@ import pytest
 
 from mapper.execution.place import Claim
 from mapper.measure.probe import compiled
-from tests.cli.commands import Result, mapper
+from tests.cli.commands import TINY, Result, mapper
 
-QUICK = ("--rounds", "1", "--seconds", "0.01")
-SLOW = ("--rounds", "3", "--seconds", "0.05")
+QUICK = ("--rounds", "1", "--seconds", "0.01", "--only", "machine")
+SLOW = ("--rounds", "3", "--seconds", "0.05", "--only", "machine")
 PATIENCE_S = 120.0
 """How long to wait for other runs of mapper on this machine."""
 
@@ -67,6 +67,20 @@ def test_a_quick_calibration_is_a_right_topology_file(tmp_path: Path, cache: Pat
     assert document["overheads"]["dispatch_s"]["kind"] == "measured"
     assert document["overheads"]["dispatch_s"]["source"].startswith("mapper calibrate: one round, ")
     assert document["notes"][-1].startswith("Calibrated: ")
+    assert states(cache) == []
+
+
+def test_rates_of_ops_go_into_the_file_and_plans_use_them(tmp_path: Path, cache: Path) -> None:
+    """With a spread that refuses nothing: on a busy machine single rounds are far off."""
+    file = tmp_path / "host.json"
+    done = calibrated("--rounds", "1", "--seconds", "0.001", "--only", "rates", "--max-spread", "99%", "-o", file)
+    assert done.code == 0, done.err
+    rates = json.loads(file.read_text())["compute"]["rates"]
+    assert rates["matmul"]["unit_s"]["kind"] == "measured"
+    assert {"conv.depthwise", "normalization", "transcendental.gelu"} <= set(rates)
+    told = mapper("model", "cost", TINY, "--topo", file, "--op", "linear")
+    assert told.code == 0, told.err
+    assert "rate of matmul" in told.out
     assert states(cache) == []
 
 
@@ -180,6 +194,8 @@ def test_another_machine_is_refused() -> None:
     assert "another machine than this one" in done.err
 
 
-@pytest.mark.parametrize("options", [("--rounds", "0"), ("--seconds", "0"), ("--max-spread", "much")])
+@pytest.mark.parametrize(
+    "options", [("--rounds", "0"), ("--seconds", "0"), ("--max-spread", "much"), ("--only", "everything")]
+)
 def test_options_that_make_no_sense(options: tuple[str, str]) -> None:
     assert mapper("calibrate", *options).code == 2
