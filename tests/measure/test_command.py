@@ -73,7 +73,7 @@ def test_a_quick_calibration_is_a_right_topology_file(tmp_path: Path, cache: Pat
 def test_rates_of_ops_go_into_the_file_and_plans_use_them(tmp_path: Path, cache: Path) -> None:
     """With a spread that refuses nothing: on a busy machine single rounds are far off."""
     file = tmp_path / "host.json"
-    done = calibrated("--rounds", "1", "--seconds", "0.001", "--only", "rates", "--max-spread", "99%", "-o", file)
+    done = calibrated("--rounds", "1", "--seconds", "0.01", "--only", "rates", "--max-spread", "99%", "-o", file)
     assert done.code == 0, done.err
     rates = json.loads(file.read_text())["compute"]["rates"]
     assert rates["matmul"]["unit_s"]["kind"] == "measured"
