@@ -125,7 +125,9 @@ def interrupted(cache: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.soak)]
+)
 def test_interrupted_it_goes_on_where_it_was(
     interrupted: subprocess.Popen[str], cache: Path, number: signal.Signals, code: int
 ) -> None:
@@ -141,6 +143,7 @@ def test_interrupted_it_goes_on_where_it_was(
     assert states(cache) == []
 
 
+@pytest.mark.soak
 def test_killed_it_goes_on_too_or_begins_anew_when_told(interrupted: subprocess.Popen[str], cache: Path) -> None:
     interrupted.kill()
     interrupted.communicate()

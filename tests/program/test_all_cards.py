@@ -78,7 +78,9 @@ def small(name: str) -> Whole:
     return whole(realise_card(card, Options(batch=2, length=size if card.length else None)))
 
 
-@pytest.mark.parametrize("stages", [2, 3, 7])
+@pytest.mark.parametrize(
+    "stages", [pytest.param(2, marks=pytest.mark.soak), 3, pytest.param(7, marks=pytest.mark.soak)]
+)
 @pytest.mark.parametrize("name", SMALL)
 @QUICK
 @given(random=st.randoms(use_true_random=False))
