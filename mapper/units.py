@@ -56,6 +56,15 @@ def parse_rate(text: str) -> float:
     return parse_bytes(text.strip().removesuffix("/s"))
 
 
+def parse_per_second(text: str) -> float:
+    """How many a second: `20` or `20/s`."""
+    what = "a number a second such as 20 or 20/s"
+    value, unit = _split(text, what)
+    if unit not in ("", "/s"):
+        raise UsageError(f"{text!r} is not {what}")
+    return _sane(value, text, what)
+
+
 def parse_frequency(text: str) -> float:
     """Hertz (or FLOP per second) in `text`, such as `2.6GHz`, `16G` or `2e9`."""
     what = "a frequency such as 2GHz or 16G"

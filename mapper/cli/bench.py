@@ -9,7 +9,7 @@ import typer
 
 from mapper.cli.machine import Cores, Groups, Reserve, machine_of
 from mapper.cli.output import Json, Progress, emit_json
-from mapper.cli.plan import Batch, Model, Seed, Weights, model_options
+from mapper.cli.source import Batch, Model, Seed, Weights, model_options
 
 
 def bench_command(

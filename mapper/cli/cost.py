@@ -8,7 +8,7 @@ import typer
 
 from mapper.cli.machine import SPEC, Cores, Groups, machine_of
 from mapper.cli.output import Json, emit_json
-from mapper.cli.plan import Batch, Length, Seed, TrustFile, Weights, model_options
+from mapper.cli.source import Batch, Length, Seed, TrustFile, Weights, model_options
 
 if TYPE_CHECKING:
     from mapper.cost.configurations import Config

@@ -11,7 +11,7 @@ from mapper.cli.cost import cost_command
 from mapper.cli.graph import BANDWIDTH, Bandwidth, graph_of_file, refuse_model_options
 from mapper.cli.machine import machine_of
 from mapper.cli.output import Json, Progress, emit_json
-from mapper.cli.plan import Batch, Length, Seed, TrustFile, Weights, model_options
+from mapper.cli.source import Batch, Length, Seed, TrustFile, Weights, model_options
 
 if TYPE_CHECKING:
     from mapper.graph.model import Graph

@@ -17,30 +17,40 @@ from mapper.cli.graph import (
     most_replicas,
     refuse_model_options,
 )
+from mapper.cli.limits import (
+    Aim,
+    Apart,
+    Configurations,
+    MaxCores,
+    MaxLatency,
+    MaxStages,
+    MinThroughput,
+    NearOptimal,
+    NodeMemory,
+    Stages,
+    TimeLimit,
+    Together,
+    limits_of,
+    objective_of,
+)
 from mapper.cli.machine import SPEC, Cores, Groups, Reserve, machine_of
 from mapper.cli.output import Json, Progress, emit_json, width
+from mapper.cli.source import MODEL, Batch, Length, Seed, TrustFile, Weights, model_options
 
 if TYPE_CHECKING:
     from mapper.cost.table import CostTable
     from mapper.graph.model import Graph
     from mapper.machine.model import Machine
     from mapper.plans.model import ModelRef, Plan
-    from mapper.solver.problem import Limits
+    from mapper.solver.problem import Limits, Objective
 
-_MODEL = typer.Option(
-    help="A model's name (mapper model list), a card file, package.module:callable, a .pt2 or .onnx file."
-)
-Model = Annotated[str, _MODEL]
-Batch = Annotated[int, typer.Option(min=1, help="Elements per item: how many one call of the model takes.")]
-Length = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence, for text models [the card's].")]
-TrustFile = Annotated[bool, typer.Option("--trust", help="Open a .pt2 file, which can run code of its maker.")]
-Seed = Annotated[int | None, typer.Option(help="Of random weights [the card's].")]
-Weights = Annotated[Path | None, typer.Option(help="A safetensors file with the model's weights.")]
+AnyModel = Annotated[str | None, MODEL]
+Lengths = Annotated[str | None, typer.Option(help="One plan for each of these sequence lengths, such as 32,128,512.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write the plan here.")]
 
 
 def plan_command(
-    model: Annotated[str | None, _MODEL] = None,
+    model: AnyModel = None,
     graph: GraphFile = None,
     bandwidth: Bandwidth = None,
     topo: Annotated[str, typer.Option(help=SPEC)] = "host",
@@ -49,24 +59,23 @@ def plan_command(
     reserve: Reserve = None,
     batch: Batch = 1,
     length: Length = None,
-    lengths: Annotated[
-        str | None, typer.Option(help="One plan for each of these sequence lengths, such as 32,128,512.")
-    ] = None,
+    lengths: Lengths = None,
     weights: Weights = None,
     seed: Seed = None,
     trust: TrustFile = False,
-    stages: Annotated[int | None, typer.Option(min=1, help="Exactly so many stages.")] = None,
-    max_stages: Annotated[int | None, typer.Option(min=1, help="At most so many stages.")] = None,
+    objective: Aim = "throughput",
+    stages: Stages = None,
+    max_stages: MaxStages = None,
     replicas: Replicas = None,
-    max_cores: Annotated[int | None, typer.Option(min=1, help="Use at most so many cores.")] = None,
-    max_latency: Annotated[str | None, typer.Option(help="Sum of the stage loads at most this, such as 50ms.")] = None,
-    configurations: Annotated[
-        str | None, typer.Option(help="Configurations to choose from (groups x cores of each), such as 1x4,2x4 [all].")
-    ] = None,
-    near_optimal: Annotated[
-        str | None,
-        typer.Option(help="Of plans so near the best period take the one with fewest stages [1%; 0 for such graphs]."),
-    ] = None,
+    max_cores: MaxCores = None,
+    max_latency: MaxLatency = None,
+    min_throughput: MinThroughput = None,
+    memory_per_node: NodeMemory = None,
+    together: Together = None,
+    apart: Apart = None,
+    configurations: Configurations = None,
+    near_optimal: NearOptimal = None,
+    time_limit: TimeLimit = None,
     json: Json = False,
     output: Output = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
@@ -76,7 +85,7 @@ def plan_command(
 
     if (model is None) == (graph is None):
         raise UsageError("name either a model or a graph file: --model NAME or --graph FILE")
-    machine = machine_of(topo, cores, groups, reserve)
+    machine, aim = machine_of(topo, cores, groups, reserve), objective_of(objective)
     chosen = _lengths(lengths, length)
     made = []
     with Progress(quiet or json) as progress:
@@ -84,9 +93,12 @@ def plan_command(
             work, reference, table = _work(
                 model, graph, bandwidth, machine, model_options(batch, seed, weights, number), trust, progress
             )
-            copies = most_replicas(replicas, work.costed)
-            limits = _limits(machine, stages, max_stages, copies, max_cores, max_latency, configurations)
-            made.append(_plan(work, machine, table, reference, limits, batch, near_optimal, progress))
+            limits = limits_of(
+                machine, stages=stages, max_stages=max_stages, replicas=most_replicas(replicas, work.costed),
+                max_cores=max_cores, max_latency=max_latency, min_throughput=min_throughput, memory=memory_per_node,
+                together=together, apart=apart, configurations=configurations,
+            )  # fmt: skip
+            made.append(_plan(work, machine, table, reference, aim, limits, batch, near_optimal, time_limit, progress))
     _emit(made, [n for n in chosen if lengths is not None and n is not None], graph, output, json)
 
 
@@ -120,15 +132,16 @@ def _work(
 
 
 def _plan(
-    work: Graph, machine: Machine, table: CostTable | None, reference: ModelRef, limits: Limits, batch: int,
-    near_optimal: str | None, progress: Progress,
+    work: Graph, machine: Machine, table: CostTable | None, reference: ModelRef, objective: Objective, limits: Limits,
+    batch: int, near_optimal: str | None, time_limit: str | None, progress: Progress,
 ) -> Plan:  # fmt: skip
     from mapper.solver.plan import plan as make
-    from mapper.units import parse_fraction
+    from mapper.units import parse_fraction, parse_seconds
 
     return make(
-        work, machine, costs=table, model=reference, batch=batch, progress=progress.say, limits=limits,
-        near_optimal=parse_fraction(near_optimal or ("0" if work.costed else "1%")),
+        work, machine, costs=table, model=reference, batch=batch, progress=progress.say, objective=objective,
+        limits=limits, near_optimal=parse_fraction(near_optimal or ("0" if work.costed else "1%")),
+        time_limit_s=parse_seconds(time_limit) if time_limit else None,
     )  # fmt: skip
 
 
@@ -154,33 +167,3 @@ def _emit(made: list[Plan], lengths: list[int], graph: Path | None, output: Path
         if file is not None:
             after = f" --graph {graph}" if graph is not None else f" · mapper run {file}"
             typer.echo(f"Written to {file}. Next: mapper check {file}{after}")
-
-
-def model_options(batch: int, seed: int | None, weights: Path | None, length: int | None = None) -> dict[str, Any]:
-    """The options of a model that were given, as plans keep them."""
-    given = {
-        "batch": batch if batch != 1 else None, "length": length, "seed": seed,
-        "weights": str(weights) if weights else None,
-    }  # fmt: skip
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _limits(
-    machine: Machine,
-    stages: int | None,
-    max_stages: int | None,
-    replicas: int | None,
-    max_cores: int | None,
-    max_latency: str | None,
-    configurations: str | None,
-) -> Limits:
-    from mapper.cost.configurations import configurations as known
-    from mapper.cost.configurations import parse_configurations
-    from mapper.solver.problem import Limits
-    from mapper.units import parse_seconds
-
-    return Limits(
-        stages=stages, max_stages=max_stages, max_replicas=replicas, max_cores=max_cores,
-        max_latency_s=parse_seconds(max_latency) if max_latency else None,
-        configurations=parse_configurations(configurations, known(machine)) if configurations else None,
-    )  # fmt: skip

@@ -37,7 +37,7 @@ def configurations(machine: Machine) -> tuple[Config, ...]:
     """
     size = machine.cores_per_group
     parts = [n for n in (2**k for k in range(size.bit_length())) if size % n == 0 and n < size]
-    whole = [Config(groups, size) for groups in range(1, len(machine.groups) + 1)]
+    whole = [Config(groups, size) for groups in range(1, len(machine.whole_groups) + 1)]
     return tuple([Config(1, n) for n in parts] + whole)
 
 

@@ -124,7 +124,9 @@ class Roofline:
         groups = min(config.groups, runs.team)
         level = self.activation_level(op, config)
         dispatch, turns = self._dispatch(op, runs, rate)
-        weights = [self._stream(op.touched_bytes, runs.team, groups, rho) for rho in (GROUP, PACKAGE, DRAM)]
+        weights = [
+            self._stream(op.touched_bytes, runs.team, groups, rho, shared=True) for rho in (GROUP, PACKAGE, DRAM)
+        ]
         if rate is not None and op.touched_bytes:
             weights[DRAM] = max(weights[DRAM], self._far(op.touched_bytes, runs.team, groups, rate))
         return Terms(
@@ -178,12 +180,14 @@ class Roofline:
     def _far(self, size: float, team: int, groups: int, rate: Rate) -> float:
         """Seconds for weights in DRAM at the rate that was measured for the op on one core, more cores in proportion to
         what they draw."""
-        gain = self.machine.team_dram_bytes_per_s(team, groups) / self.machine.core_dram_bytes_per_s
+        gain = self.machine.team_dram_bytes_per_s(team, groups, interleaved=True) / self.machine.core_dram_bytes_per_s
         return size * rate.dram_byte_s.value / gain
 
-    def _stream(self, size: float, team: int, groups: int, level: int) -> float:
+    def _stream(self, size: float, team: int, groups: int, level: int, *, shared: bool = False) -> float:
+        """Seconds for a team to read `size` bytes at `level`; in DRAM from the node of the core that reads, or, where
+        `shared`, from pages that are spread over the nodes of all."""
         if level == DRAM:
-            return size / self.machine.team_dram_bytes_per_s(team, groups)
+            return size / self.machine.team_dram_bytes_per_s(team, groups, interleaved=shared)
         return size / (self.bandwidth[level] * team)
 
     def activation_level(self, op: Op, config: Config) -> int:

@@ -173,8 +173,17 @@ class Machine(Record):
 
     @property
     def cores_per_group(self) -> int:
-        """Cores that every group has at least; configurations are made of groups of this size."""
-        return min(len(cores) for cores in self.groups)
+        """The size that whole groups are planned with: the one that covers most cores, groups of one core aside unless
+        they are most of the machine. Cores of smaller groups take single cores and parts."""
+        sizes = [len(cores) for cores in self.groups]
+        covered = {size: size * sum(other >= size for other in sizes) for size in set(sizes)}
+        best = max(covered, key=lambda size: (covered[size] if size > 1 else 0, size))
+        return best if 2 * covered[best] >= len(sizes) else 1
+
+    @property
+    def whole_groups(self) -> tuple[int, ...]:
+        """The numbers of the groups that have `cores_per_group` cores."""
+        return tuple(g for g, cores in enumerate(self.groups) if len(cores) >= self.cores_per_group)
 
     @property
     def slowest(self) -> float:
@@ -196,10 +205,22 @@ class Machine(Record):
         link = self.links.get(distance)
         return _rate(link.bandwidth_bytes_per_s if link else None)
 
-    def team_dram_bytes_per_s(self, cores: int, groups: int) -> float:
-        """DRAM bytes per second that `cores` cores in `groups` groups can draw together."""
+    def team_dram_bytes_per_s(self, cores: int, groups: int, *, interleaved: bool = False) -> float:
+        """DRAM bytes per second that `cores` cores in `groups` groups can draw together.
+
+        `interleaved`: from pages spread over all nodes that the groups lie in, as the weights of a team that spans
+        nodes are. A core waits for its lines, so it draws less from a node in proportion to the latency.
+        """
         own, shared = self.core_dram_bytes_per_s * cores, _rate(self.memory.group_bandwidth_bytes_per_s) * groups
-        return min(own, shared, self.dram_bytes_per_s)
+        return min(own / (self.interleaved_latency(groups) if interleaved else 1.0), shared, self.dram_bytes_per_s)
+
+    def interleaved_latency(self, groups: int) -> float:
+        """Mean latency, relative to the own node's, of memory spread over the nodes that `groups` groups span; 1 where
+        they span one node or no distances are known."""
+        nodes = range(min(len(self.nodes), -(-groups * len(self.nodes) // self.counts["groups"])))
+        if self.distances is None or len(nodes) == 1:
+            return 1.0
+        return sum(self.distances[a][b] / self.distances[a][a] for a in nodes for b in nodes) / len(nodes) ** 2
 
     @property
     def group_cache(self) -> Cache | None:

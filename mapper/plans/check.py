@@ -16,7 +16,7 @@ from mapper.cost.table import GIVEN, CostTable
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Placed, evaluate
-from mapper.plans.model import Plan, Stage
+from mapper.plans.model import Plan, Predicted, Stage
 
 RELATIVE = 1e-9
 OPTIMAL_GAP, OPTIMAL_GAP_GIVEN = 1e-4, 1e-6
@@ -41,6 +41,12 @@ class Report:
 def optimal_gap(source: str) -> float:
     """The gap up to which a plan with costs from `source` may call itself optimal."""
     return OPTIMAL_GAP_GIVEN if source == GIVEN else OPTIMAL_GAP
+
+
+def value_of(objective: str, predicted: Predicted) -> float:
+    """What a plan is to have little of: its period, its latency (seconds), or its cores."""
+    values = {"throughput": predicted.period_s, "latency": predicted.latency_s, "cores": float(predicted.cores_used)}
+    return values[objective]
 
 
 def check(plan: Plan, graph: Graph | None = None, table: CostTable | None = None) -> Report:
@@ -150,9 +156,19 @@ def _limits(plan: Plan) -> list[str]:
         ("max_stages", len(plan.stages), "number of stages"),
         ("max_replicas", replicas, "number of replicas"),
         ("max_cores", predicted.cores_used, "number of cores"),
+        ("node_memory_bytes", max(predicted.node_memory_bytes, default=0.0), "memory of a node"),
     ):
         if name in limits and value > limits[name] * slack:
             found.append(f"/request/limits/{name}: the {text} is {value:.6g}, more than {limits[name]:.6g}")
+    least = limits.get("min_throughput_per_s", 0.0)
+    if predicted.throughput_per_s * slack < least:
+        found.append(f"/request/limits/min_throughput_per_s: {predicted.throughput_per_s:.6g}, less than {least:.6g}")
+    for name in limits.get("together", ()):
+        if len({plan.stage_of.get(op) for op in name}) > 1:
+            found.append(f"/request/limits/together: {', '.join(name)} are in several stages")
+    for name in limits.get("apart", ()):
+        if len({plan.stage_of.get(op) for op in name}) < len(name):
+            found.append(f"/request/limits/apart: two of {', '.join(name)} share a stage")
     if limits.get("stages", len(plan.stages)) != len(plan.stages):
         found.append(f"/request/limits/stages: {len(plan.stages)} stages, not {limits['stages']}")
     names = str(limits.get("configurations", "")).split(",")
@@ -164,8 +180,9 @@ def _limits(plan: Plan) -> list[str]:
 def _solver(plan: Plan) -> list[str]:
     solver, found = plan.solver, []
     enough = optimal_gap(plan.request.costs.get("source", ""))
-    if not _near(solver.objective, plan.predicted.period_s):
-        found.append(f"/solver/objective: {solver.objective:.9g}, but the period is {plan.predicted.period_s:.9g}")
+    value = value_of(plan.request.objective, plan.predicted)
+    if not _near(solver.objective, value):
+        found.append(f"/solver/objective: {solver.objective:.9g}, but it comes out as {value:.9g}")
     if solver.bound > solver.best_objective * (1 + RELATIVE) or solver.best_objective > solver.objective * (
         1 + RELATIVE
     ):

@@ -105,6 +105,7 @@ class _Evaluator:
             activation_bytes=private,
             flop=sum(op.flop for op in ops),
             dram_bytes=dram,
+            memory_bytes=self._held(s, ops, entering),
             load=Load(
                 compute_s=compute,
                 dispatch_s=dispatch,
@@ -115,6 +116,37 @@ class _Evaluator:
             ),
             replicas=tuple(self._replica(placed.config, cores) for cores in placed.replicas),
         )
+
+    def _held(self, s: int, ops: Sequence[Op], entering: list[Tensor]) -> float:
+        """What one replica holds besides weights: live activations, the slots of what enters, and its process."""
+        slots = RING_SLOTS * sum(t.bytes for t in entering)
+        return self._live(s, ops) + slots + self.machine.overheads.process_bytes.value
+
+    def _live(self, s: int, ops: Sequence[Op]) -> float:
+        """The most bytes of the stage's own tensors alive at once, its ops in order: what an op writes, and what was
+        written before and is read by it or later, or by another stage."""
+        position, most, alive = self.graph.position, 0.0, 0.0
+        ends: dict[int, float] = {}
+        for op in ops:
+            most = max(most, alive + op.write_bytes)
+            for tensor in self._made.get(op.name, ()):
+                inside = [reader for reader in tensor.readers if self.home[reader] == s]
+                if len(inside) < len(tensor.readers):
+                    alive += tensor.bytes  # another stage waits for it
+                elif inside:
+                    alive += tensor.bytes
+                    last = max(position[reader] for reader in inside)
+                    ends[last] = ends.get(last, 0.0) + tensor.bytes
+            alive -= ends.pop(position[op.name], 0.0)
+        return most
+
+    @cached_property
+    def _made(self) -> dict[str, list[Tensor]]:
+        """The tensors that each op produces."""
+        out: dict[str, list[Tensor]] = {}
+        for tensor in self.graph.tensors:
+            out.setdefault(tensor.producer, []).append(tensor)
+        return out
 
     def _home_of_output(self, producers: tuple[str, ...]) -> int:
         """The stage that returns an output; what depends on no op is the first stage's."""
@@ -203,6 +235,7 @@ class _Evaluator:
             window=max(1, math.ceil(latency / period * (1 - 1e-9))),
             cores_used=sum(len(replica.cores) for stage in stages for replica in stage.replicas),
             dram_bytes_per_item=dram,
+            node_memory_bytes=self._memory_of_nodes(stages),
             limited_by=cause,
         )
 
@@ -229,6 +262,26 @@ class _Evaluator:
                 for node in nodes:
                     drawn[node] = drawn.get(node, 0.0) + stage.dram_bytes / len(stage.replicas) / len(nodes)
         return drawn
+
+    def _memory_of_nodes(self, stages: tuple[Stage, ...]) -> tuple[float, ...]:
+        """Bytes that each node holds: weights of a stage once where a replica has all its cores there, their share once
+        for all replicas that span the same nodes; and what each replica holds besides, spread over its nodes."""
+        held = [0.0] * len(self.machine.nodes)
+        for stage in stages:
+            placed = {replica.weights.nodes for replica in stage.replicas}
+            weights = self._whole_weights(stage)
+            for nodes in placed:
+                for node in nodes:
+                    held[node] += weights / len(nodes)
+            for replica in stage.replicas:
+                for node in replica.weights.nodes:
+                    held[node] += stage.memory_bytes / len(replica.weights.nodes)
+        return tuple(held)
+
+    def _whole_weights(self, stage: Stage) -> float:
+        """The weights of a stage, and what a graph file says that its ops take."""
+        own = sum(self.graph.ops[self.graph.position[name]].memory_bytes or 0.0 for name in stage.ops)
+        return stage.weight_bytes + own
 
     def _critical_path(self, stages: tuple[Stage, ...]) -> float:
         longest = [0.0] * len(stages)

@@ -92,6 +92,7 @@ class Predicted(PlanRecord):
     window: int = Field(ge=1, description="items in flight under steady load")
     cores_used: int = Field(ge=1)
     dram_bytes_per_item: float = Field(ge=0)
+    node_memory_bytes: tuple[float, ...] = Field(default=(), description="what each NUMA node holds")
     limited_by: str
 
 
@@ -149,6 +150,9 @@ class Stage(PlanRecord):
     activation_bytes: int
     flop: float
     dram_bytes: float
+    memory_bytes: float = Field(
+        default=0, description="what a replica holds besides weights: live activations, ring slots, its process"
+    )
     load: Load
     replicas: tuple[Replica, ...] = Field(min_length=1)
 

@@ -17,6 +17,8 @@ COARSE = 1e-3
 def alternatives(search: Search, chosen: Solution, limits: Limits) -> tuple[Alternative, ...]:
     """What people do without a planner, always; of the others those that no listed plan beats in all of rate,
     latency and cores. The chosen plan itself is left out."""
+    if search.stop.reached:
+        return ()
     wanted = _habits(search)
     if limits.as_options():
         one_each = limits.max_replicas == 1 and len(search.problem.configs) == 1  # the default of graphs with times
@@ -87,7 +89,7 @@ def _same(known: tuple[float, float, int], row: Alternative) -> bool:
 
 def _round_latency(search: Search, chosen: Solution) -> float | None:
     """A round latency between the least that there is and the chosen plan's, None where the two are near."""
-    least = search.least_latency(Limits()).latency_s
+    least = search.least_latency(Limits())[0]
     if chosen.latency_s < 2 * least:
         return None
     middle = math.sqrt(least * chosen.latency_s)

@@ -13,7 +13,7 @@ import ctypes
 import importlib.util
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from mapper.solver.intervals import Intervals
 from mapper.solver.problem import Array
 
-Value = Literal["load_s", "dram_bytes"]
 UNLIMITED = 2**30
 
 
@@ -72,6 +71,11 @@ class Covers:
             depth -= 1 if self.counted else 0
         return tuple(reversed(cells))
 
+    def least_of_any(self, cores: int) -> Array:
+        """(ideals, cores + 1): the least value of covering each ideal, with any number of stages that was counted."""
+        out: Array = np.minimum.reduce([layer.least[:, : cores + 1] for layer in self.layers])
+        return out
+
     def replicas(self, cell: Cell) -> int:
         """Copies that the stage needs to meet the period."""
         return needed(float(self.intervals.load_s[cell.option, cell.pair]), self.period_s)
@@ -88,13 +92,34 @@ def stage_cores(costs: Intervals, cell: Cell, replicas: int, group: int) -> int:
     return -(-cores // group) * group if costs.exclusive[cell.option] else cores
 
 
+def replicas_needed(costs: Intervals, period_s: float) -> Array:
+    """(options, pairs): copies that each stage needs to meet `period_s`; nan where it cannot be."""
+    with np.errstate(invalid="ignore"):
+        found: Array = np.where(costs.load_s <= period_s, 1.0, np.ceil(costs.load_s / period_s * (1 - 1e-12)))
+    return np.where(np.isfinite(costs.load_s), found, np.nan)
+
+
+def cores_taken(
+    costs: Intervals, period_s: float, group: int, max_replicas: int | None, cores: int
+) -> NDArray[np.int32]:
+    """(options, pairs): cores that each stage takes at `period_s`, negative where it cannot be."""
+    replicas = replicas_needed(costs, period_s)
+    taken = replicas * costs.cores[:, None]
+    taken = np.where(costs.exclusive[:, None] > 0, np.ceil(taken / group) * group, taken)
+    with np.errstate(invalid="ignore"):
+        usable = (replicas <= (max_replicas or UNLIMITED)) & (taken <= cores)
+    return np.where(usable, taken, -1).astype(np.int32)
+
+
 def cover(
-    costs: Intervals, period_s: float, value: Value, *, cores: int, cores_per_group: int, stages: int | None = None,
+    costs: Intervals, period_s: float, values: Array, *, cores: int, cores_per_group: int, stages: int | None = None,
     max_replicas: int | None = None, limit: float = math.inf,
 ) -> Covers:  # fmt: skip
-    """One pass at `period_s`. With `stages`, one layer for each number of stages up to it; otherwise any number."""
+    """One pass at `period_s`. With `stages`, one layer for each number of stages up to it; otherwise any number.
+
+    `values[o, p]` is what is added up, and the sum at most `limit`.
+    """
     ideals = len(costs.begin) - 1
-    values = costs.load_s if value == "load_s" else costs.dram_bytes
     layers: list[Layer] = []
     before = None
     for _ in range(stages or 1):
@@ -121,12 +146,7 @@ def _numpy_pass(
     most_replicas: int, limit: float,
 ) -> None:  # fmt: skip
     """The pass in numpy: for each ideal, all its pairs at once, one number of cores after the other."""
-    with np.errstate(invalid="ignore"):
-        replicas = np.where(costs.load_s <= period, 1.0, np.ceil(costs.load_s / period * (1 - 1e-12)))
-        taken = replicas * costs.cores[:, None]
-        taken = np.where(costs.exclusive[:, None] > 0, np.ceil(taken / group) * group, taken)
-    usable = np.isfinite(costs.load_s) & (replicas <= most_replicas) & (taken <= cores)
-    taken = np.where(usable, taken, -1).astype(np.int64)
+    taken = cores_taken(costs, period, group, most_replicas, cores)
     for j in range(1, len(before)):
         here = slice(int(costs.begin[j]), int(costs.begin[j + 1]))
         prior = before[costs.source[here]]

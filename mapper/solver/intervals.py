@@ -51,6 +51,9 @@ def intervals(problem: Problem, found: Ideals) -> Intervals:
             config.append(c)
             exclusive.append(alone)
     cores = [problem.configs[c].cores for c in config]
+    torn = _torn(problem, found, source, target)
+    for load in loads:
+        load[torn] = np.inf
     return Intervals(
         source,
         target,
@@ -61,6 +64,15 @@ def intervals(problem: Problem, found: Ideals) -> Intervals:
         np.array(cores, np.int32),
         np.array(exclusive, np.uint8),
     )
+
+
+def _torn(problem: Problem, found: Ideals, source: NDArray[np.int32], target: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Which stages hold two ops that must be apart."""
+    out = np.zeros(len(source), dtype=bool)
+    for ops in problem.apart:
+        count = found.member[:, list(ops)].sum(axis=1)
+        out |= count[target] - count[source] > 1
+    return out
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Placement: which cores are which replica. Sizes divide each other, so any plan fits; what is chosen is the nodes.
 
 Replicas become *units*: whole groups, a part of one, or the parts of a stage that has a group to itself. CP-SAT gives
-each unit its node: as few units as can be span nodes, then no node's DRAM limits the period, then partners are near.
-Within a node, whole groups come first and parts are packed largest first, which wastes nothing.
+each unit its node: within the memory of nodes where that is limited, as few units as can be span nodes, then no node's
+DRAM limits the period, then partners are near. Within a node, whole groups come first and parts are packed largest
+first, which wastes nothing where all groups are of one size.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mapper.errors import NoPlanInTime
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Placed
+from mapper.solver.floor import Floor, Replica, Unit, units_of
 from mapper.solver.problem import Problem, StageChoice
 
 SPAN_COST, DRAW_COST = 10**10, 10**5
@@ -26,43 +28,51 @@ WORK_LIMIT = 1.0
 MOST_UNITS = 24
 """Units up to which who talks to whom counts; with more, partners are nearly everyone and nearness is moot."""
 
-Replica = tuple[int, int]
-"""(stage, number of the replica)."""
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Replicas that are placed as one: `groups` whole groups, or with 0 groups `cores` cores of one."""
-
-    groups: int
-    cores: int
-    parts: tuple[Replica, ...]
-
-    @property
-    def stage(self) -> int:
-        """The stage whose replicas they are."""
-        return self.parts[0][0]
-
-
 Kind = list[Unit]
 """Units that are alike: which of them goes where makes no difference."""
 
 
+class Unplaceable(Exception):
+    """There are cores enough, but not in groups or nodes of the right size."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the stages hold in memory: whole weights, once a node, and what each replica holds besides; bytes."""
+
+    weights: tuple[float, ...]
+    replica: tuple[float, ...]
+    most: float
+
+
+@dataclass(frozen=True)
+class _Demand:
+    """What is to be placed on nodes: `draws` and `cap` of DRAM traffic, and memory where it is limited."""
+
+    kinds: list[Kind]
+    traffic: dict[tuple[int, int], int]
+    draws: list[int]
+    cap: int
+    held: Held | None
+
+
 def place(
-    graph: Graph, machine: Machine, problem: Problem, stages: Sequence[StageChoice]
+    graph: Graph, machine: Machine, problem: Problem, stages: Sequence[StageChoice], held: Held | None = None
 ) -> tuple[tuple[Placed, ...], bool]:
-    """Cores for every replica of `stages`, and whether the choice among equals is complete (deterministic)."""
-    units = _units(problem, stages)
+    """Cores for every replica of `stages`, and whether the choice among equals is complete (deterministic).
+
+    `held` limits the memory of each node. Raises: Unplaceable where the replicas do not fit groups or nodes.
+    """
+    units = units_of(problem, stages)
     traffic = _traffic(graph, stages, units)
     kinds = [[unit] for unit in units]
     if len(units) > MOST_UNITS or len(stages) == 1:
         traffic, kinds = {}, _alike(units)
-    room = [machine.node_of_group.count(n) for n in range(len(machine.nodes))]
-    if len(room) == 1:
+    draws, cap = _draws(machine, stages, kinds)
+    if len(machine.nodes) == 1 and held is None:
         counts, complete = [[sum(max(1, unit.groups) for unit in kind)] for kind in kinds], True
     else:
-        draws, cap = _draws(machine, stages, kinds)
-        counts, complete = _solve(kinds, room, traffic, draws, cap, machine)
+        counts, complete = _solve(_Demand(kinds, traffic, draws, cap, held), machine)
     cores = _cores(machine, kinds, counts)
     placed = tuple(
         Placed(
@@ -75,27 +85,11 @@ def place(
     return placed, complete
 
 
-def _units(problem: Problem, stages: Sequence[StageChoice]) -> list[Unit]:
-    size = problem.cores_per_group
-    units: list[Unit] = []
-    for s, stage in enumerate(stages):
-        config = problem.configs[stage.config]
-        replicas = [(s, r) for r in range(stage.replicas)]
-        if config.cores >= size:
-            units += [Unit(config.groups, config.cores, (replica,)) for replica in replicas]
-        elif stage.exclusive:
-            each = size // config.cores
-            units += [Unit(1, config.cores, tuple(replicas[at : at + each])) for at in range(0, len(replicas), each)]
-        else:
-            units += [Unit(0, config.cores, (replica,)) for replica in replicas]
-    return units
-
-
 def _alike(units: list[Unit]) -> list[Kind]:
     """Units of one stage together, unless they are large enough to span nodes."""
     kinds: dict[tuple[int, int, int], Kind] = {}
     for i, unit in enumerate(units):
-        kinds.setdefault((unit.stage, len(unit.parts), i if unit.groups > 1 else -1), []).append(unit)
+        kinds.setdefault((unit.stage, len(unit.replicas), i if unit.groups > 1 else -1), []).append(unit)
     return list(kinds.values())
 
 
@@ -107,7 +101,7 @@ def _traffic(graph: Graph, stages: Sequence[StageChoice], units: list[Unit]) -> 
         for t in sorted({home[r] for r in tensor.readers} - {home[tensor.producer]}):
             pair = (home[tensor.producer], t)
             flow[pair] = flow.get(pair, 0.0) + tensor.bytes
-    at = {part: u for u, unit in enumerate(units) for part in unit.parts}
+    at = {(unit.stage, r): u for u, unit in enumerate(units) for r in unit.replicas}
     out: dict[tuple[int, int], float] = {}
     for (s, t), size in flow.items():
         rounds = math.lcm(stages[s].replicas, stages[t].replicas)
@@ -121,7 +115,8 @@ def _traffic(graph: Graph, stages: Sequence[StageChoice], units: list[Unit]) -> 
 def _draws(machine: Machine, stages: Sequence[StageChoice], kinds: list[Kind]) -> tuple[list[int], int]:
     """DRAM bytes per item that one unit (or one of its groups) of each kind draws, in 1/4096 of what all draw, and
     what a node can serve in the plan's period; nothing where no figure limits a node."""
-    drawn = [sum(stages[s].dram_bytes / stages[s].replicas for s, _ in kind[0].parts) for kind in kinds]
+    each = [stage.dram_bytes / stage.replicas for stage in stages]
+    drawn = [each[kind[0].stage] * len(kind[0].replicas) for kind in kinds]
     total = sum(x * len(kind) for x, kind in zip(drawn, kinds, strict=True))
     figure = machine.memory.node_bandwidth_bytes_per_s
     if total == 0 or figure is None:
@@ -131,44 +126,74 @@ def _draws(machine: Machine, stages: Sequence[StageChoice], kinds: list[Kind]) -
     return draws, math.floor(4096 * figure.value * period / total)
 
 
-def _solve(
-    kinds: list[Kind],
-    room: list[int],
-    traffic: dict[tuple[int, int], int],
-    draws: list[int],
-    cap: int,
-    machine: Machine,
-) -> tuple[list[list[int]], bool]:
+def _solve(demand: _Demand, machine: Machine) -> tuple[list[list[int]], bool]:
     """CP-SAT: for each kind how many units each node gets; for a unit of several groups, how many of its groups."""
     from ortools.sat.python import cp_model
 
     model = cp_model.CpModel()
-    nodes, size = range(len(room)), machine.cores_per_group
-    take, cost = [], []
+    nodes, size, kinds = range(len(machine.nodes)), machine.cores_per_group, demand.kinds
+    whole = [sum(machine.node_of_group[g] == n for g in machine.whole_groups) for n in nodes]
+    cores = [sum(map(len, node.groups)) for node in machine.nodes]
+    take, cost, spans = [], [], {}
     for k, kind in enumerate(kinds):
         amount = max(1, kind[0].groups) if len(kind) == 1 else len(kind)
         take.append([model.new_int_var(0, amount, f"take_{k}_{n}") for n in nodes])
         model.add(sum(take[k]) == amount)
         if kind[0].groups > 1:
             for n in nodes:
-                used = model.new_bool_var(f"used_{k}_{n}")
-                model.add(take[k][n] <= room[n] * used)
-                cost.append(SPAN_COST * used)
+                spans[k, n] = model.new_bool_var(f"used_{k}_{n}")
+                model.add(take[k][n] <= whole[n] * spans[k, n])
+                cost.append(SPAN_COST * spans[k, n])
     for n in nodes:
+        model.add(sum(take[k][n] for k, kind in enumerate(kinds) if kind[0].groups) <= whole[n])
         model.add(sum(take[k][n] * (size if kind[0].groups else kind[0].cores) for k, kind in enumerate(kinds))
-                  <= room[n] * size)  # fmt: skip
-    for n in nodes if any(draws) else []:
+                  <= cores[n])  # fmt: skip
+    for n in nodes if any(demand.draws) else []:
         excess = model.new_int_var(0, 4096 * 2, f"excess_{n}")
-        model.add(sum(draw * take[k][n] for k, draw in enumerate(draws)) <= cap + excess)
+        model.add(sum(draw * take[k][n] for k, draw in enumerate(demand.draws)) <= demand.cap + excess)
         cost.append(DRAW_COST * excess)
+    if demand.held is not None:
+        _within_memory(model, take, spans, demand.kinds, demand.held, whole)
+    cost += _apart(model, take, demand.traffic, machine)
+    model.minimize(sum(cost))
+    return _optimised(model, take)
+
+
+def _within_memory(
+    model: Any, take: list[list[Any]], spans: dict[tuple[int, int], Any], kinds: list[Kind], held: Held,
+    whole: list[int],
+) -> None:  # fmt: skip
+    """Each node holds what its replicas hold, and the weights of every stage that has one there; of a unit that spans
+    several nodes the share that there is on as few nodes as can be. In units of 1/2^20 of the limit."""
+    unit = held.most / 2**20
+    for n in range(len(whole)):
+        terms = []
+        present: dict[int, Any] = {}
+        for k, kind in enumerate(kinds):
+            s = kind[0].stage
+            if kind[0].groups > 1:
+                fewest = max(1, -(-kind[0].groups // max(whole)))
+                share = (held.weights[s] + held.replica[s]) / fewest
+                terms.append(math.ceil(share / unit) * spans[k, n])
+                continue
+            if s not in present:
+                present[s] = model.new_bool_var(f"present_{s}_{n}")
+                terms.append(math.ceil(held.weights[s] / unit) * present[s])
+            model.add(take[k][n] == 0).only_enforce_if(present[s].negated())
+            terms.append(math.ceil(held.replica[s] * len(kind[0].replicas) / unit) * take[k][n])
+        model.add(sum(terms) <= 2**20)
+
+
+def _apart(model: Any, take: list[list[Any]], traffic: dict[tuple[int, int], int], machine: Machine) -> list[Any]:
+    """What it costs that units which talk are on different nodes: cache lines times the distance."""
     first = {k: _first(model, take[k], k) for pair in traffic for k in pair}
+    cost = []
     for (a, b), lines in sorted(traffic.items()):
-        for n, m in itertools.permutations(nodes, 2):
+        for n, m in itertools.permutations(range(len(machine.nodes)), 2):
             apart = model.new_bool_var(f"apart_{a}_{b}_{n}_{m}")
             model.add_bool_or([first[a][n].negated(), first[b][m].negated(), apart])
             cost.append(lines * _relative(machine, n, m) * apart)
-    model.minimize(sum(cost))
-    return _optimised(model, take)
+    return cost
 
 
 def _first(model: Any, take: list[Any], k: int) -> list[Any]:
@@ -191,6 +216,8 @@ def _optimised(model: Any, take: list[list[Any]]) -> tuple[list[list[int]], bool
     solver.parameters.random_seed = 0
     solver.parameters.max_deterministic_time = WORK_LIMIT
     status = solver.solve(model)
+    if status == cp_model.INFEASIBLE:
+        raise Unplaceable
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         raise NoPlanInTime("no placement was found within the work limit of CP-SAT",
                            advice="Fewer stages or replicas make it smaller: --max-stages, --replicas.")  # fmt: skip
@@ -206,31 +233,31 @@ def _relative(machine: Machine, a: int, b: int) -> int:
 
 def _cores(machine: Machine, kinds: list[Kind], counts: list[list[int]]) -> dict[Replica, tuple[int, ...]]:
     """Cores by logical number for every replica, from what each kind takes of each node."""
-    free = {n: [g for g, home in enumerate(machine.node_of_group) if home == n] for n in range(len(machine.nodes))}
-    out: dict[Replica, tuple[int, ...]] = {}
-    parts: dict[int, list[Unit]] = {n: [] for n in free}
+    floor = Floor.of(machine)
+    whole = {n: [g for g in machine.whole_groups if machine.node_of_group[g] == n] for n in range(len(machine.nodes))}
+    parts: list[tuple[int, Unit]] = []
     for kind, row in zip(kinds, counts, strict=True):
         left = iter(kind)
         if kind[0].groups > 1:
             for unit in left:
-                groups = [free[n].pop(0) for n, count in enumerate(row) for _ in range(count)]
-                out |= _fill(machine, unit, groups)
+                floor.put(unit, [_next(whole[n]) for n, count in enumerate(row) for _ in range(count)])
             continue
         for n, count in enumerate(row):
             for unit in itertools.islice(left, count):
                 if unit.groups:
-                    out |= _fill(machine, unit, [free[n].pop(0)])
+                    floor.put(unit, [_next(whole[n])])
                 else:
-                    parts[n].append(unit)
-    for n, units in parts.items():
-        available = [core for g in free[n] for core in machine.groups[g][: machine.cores_per_group]]
-        for unit in sorted(units, key=lambda u: -u.cores):
-            out[unit.parts[0]] = tuple(available[: unit.cores])
-            available = available[unit.cores :]
-    return out
+                    parts.append((n, unit))
+    for n, unit in sorted(parts, key=lambda part: -part[1].cores):
+        room = (g for g, home in enumerate(machine.node_of_group) if home == n and floor.has_room(g, unit))
+        group = next(room, None)
+        if group is None:
+            raise Unplaceable
+        floor.put(unit, [group])
+    return floor.placed
 
 
-def _fill(machine: Machine, unit: Unit, groups: list[int]) -> dict[Replica, tuple[int, ...]]:
-    """The cores of `groups`, shared out to the unit's parts."""
-    available = [core for g in groups for core in machine.groups[g][: machine.cores_per_group]]
-    return {part: tuple(available[i * unit.cores : (i + 1) * unit.cores]) for i, part in enumerate(unit.parts)}
+def _next(groups: list[int]) -> int:
+    if not groups:
+        raise Unplaceable
+    return groups.pop(0)

@@ -15,13 +15,14 @@ from mapper.errors import UsageError
 from mapper.graph.model import Graph
 from mapper.jsonio import plain, sha256
 from mapper.machine.model import Machine
-from mapper.plans.check import optimal_gap, violations
-from mapper.plans.evaluate import Evaluation, evaluate
+from mapper.plans.check import optimal_gap, value_of, violations
 from mapper.plans.model import ModelRef, Plan, Proof, Request, Solver, Status, TensorSpec
+from mapper.solver.aim import Aim, aimed
 from mapper.solver.alternatives import alternatives
-from mapper.solver.place import place
-from mapper.solver.problem import Limits, Problem, Solution, problem_of
+from mapper.solver.fitting import Case, Fitting, fitting
+from mapper.solver.problem import Limits, Objective, Problem, problem_of
 from mapper.solver.search import Progress, Search, silent
+from mapper.solver.stop import Stop
 
 NEAR_OPTIMAL = 0.01
 ASSUMPTIONS = (
@@ -38,48 +39,56 @@ def plan(
     machine: Machine,
     *,
     costs: CostTable | None = None,
+    objective: Objective = "throughput",
     limits: Limits | None = None,
     near_optimal: float = NEAR_OPTIMAL,
     model: ModelRef | None = None,
     batch: int = 1,
     progress: Progress = silent,
+    time_limit_s: float | None = None,
+    stop: Stop | None = None,
 ) -> Plan:
-    """The mapping of `graph` onto `machine` with the least period under `limits`, with what was proved of it.
+    """The best mapping of `graph` onto `machine` under `limits`, with what was proved of it.
 
-    Of plans within `near_optimal` (a fraction) of the best period, the one with the fewest stages is chosen. `model`
-    says where the graph comes from, so that the plan can be run from its file.
+    Best is the least period ("throughput"), or the least latency, or the fewest cores, and then the least period. Of
+    plans within `near_optimal` (a fraction) of the best period, the one with the fewest stages is chosen. `model` says
+    where the graph comes from, so that the plan can be run from its file. After `time_limit_s` seconds, or when
+    interrupted (`stop.interrupted` then), the best plan so far is taken.
 
     A graph that brings its own times is planned with those; where tensors have bytes only, `costs` must price them
     (`cost.imported.given_costs`).
 
     Raises: Infeasible with the smallest change of each limit that helps; UsageError for more stages than ops;
-    AssertionError, a bug of the planner, if the plan fails its own check.
+    NoPlanInTime where no placement of what was found keeps the limits; AssertionError, a bug of the planner, if the
+    plan fails its own check.
     """
     limits = _within_quota(limits or Limits(), machine)
     table = costs or (given_costs(graph) if graph.costed else roofline(graph, machine, configurations(machine)))
-    problem = problem_of(graph, machine, table)
+    problem = problem_of(graph, machine, table, limits)
     if limits.stages is not None and limits.stages > problem.ops:
         raise UsageError(f"{limits.stages} stages were asked for, but {graph.name} has {problem.ops} ops")
-    search = Search(problem, progress=progress)
-    solution = search.throughput(limits, near_optimal, optimal_gap(table.source) / 4)
-    evaluation, best_s, complete = _placed(graph, machine, table, problem, solution, near_optimal)
+    search = Search(problem, progress=progress, stop=stop or Stop(time_limit_s))
+    enough = optimal_gap(table.source)
+    aim = aimed(search, objective, limits, enough / 4)
+    found = fitting(Case(graph, machine, table, search), aim.limits, limits, near_optimal, enough / 4)
     made = Plan(
         model=model or reference(graph),
         machine=machine,
         fingerprint=machine.fingerprint,
-        request=Request(limits=limits.as_options(), batch=batch, costs={"source": table.source, **table.options}),
-        solver=_solver(
-            search, table, solution, evaluation, best_s, near_optimal, complete, _assumptions(machine, table)
+        request=Request(
+            objective=objective, limits=limits.as_options(), batch=batch,
+            costs={"source": table.source, **table.options},
         ),
-        predicted=evaluation.predicted,
-        stages=evaluation.stages,
-        edges=evaluation.edges,
-        alternatives=alternatives(search, solution, limits),
+        solver=_solver(search, table, found, aim, near_optimal, _assumptions(machine, table)),
+        predicted=found.evaluation.predicted,
+        stages=found.evaluation.stages,
+        edges=found.evaluation.edges,
+        alternatives=alternatives(search, found.solution, limits),
         provenance={"mapper": __version__, "topology_sha256": sha256(plain(machine))},
-    )
-    found = violations(made, graph, table)
-    if found:  # no assert statement: this must be looked at under python -O too
-        raise AssertionError(f"the planner made a plan that its own check refuses: {found}")
+    )  # fmt: skip
+    wrong = violations(made, graph, table)
+    if wrong:  # no assert statement: this must be looked at under python -O too
+        raise AssertionError(f"the planner made a plan that its own check refuses: {wrong}")
     return made
 
 
@@ -102,39 +111,13 @@ def reference(graph: Graph) -> ModelRef:
     return ModelRef(name=graph.name, source="", graph_sha256=graph.sha256, weights="", dtype=graph.dtype, item=item)
 
 
-def _placed(
-    graph: Graph, machine: Machine, table: CostTable, problem: Problem, solution: Solution, near_optimal: float
-) -> tuple[Evaluation, float, bool]:
-    """The chosen plan with its cores, the best period of any plan placed, and whether ties were broken completely.
-
-    Distances come with the placement: where they take a plan of few stages out of the allowance, the strict optimum
-    is taken instead.
-    """
-    placed, complete = place(graph, machine, problem, solution.stages)
-    chosen = evaluate(graph, machine, table, placed)
-    if solution.strict is None:
-        return chosen, chosen.predicted.period_s, complete
-    placed, strictly = place(graph, machine, problem, solution.strict.stages)
-    strict = evaluate(graph, machine, table, placed)
-    best = min(chosen.predicted.period_s, strict.predicted.period_s)
-    if chosen.predicted.period_s > best * (1 + near_optimal):
-        return strict, best, strictly
-    return chosen, best, complete
-
-
 def _solver(
-    search: Search,
-    table: CostTable,
-    solution: Solution,
-    evaluation: Evaluation,
-    best: float,
-    near_optimal: float,
-    complete: bool,
-    assumptions: tuple[str, ...],
+    search: Search, table: CostTable, found: Fitting, aim: Aim, near_optimal: float, assumptions: tuple[str, ...]
 ) -> Solver:
     """What was proved. The plan's own distances can only cost more than the least ones that the bound assumes."""
-    objective = evaluation.predicted.period_s
-    bound = min(solution.bound_s, best)
+    objective = value_of(aim.objective, found.evaluation.predicted)
+    best = found.best_period_s if aim.objective == "throughput" else objective
+    bound = min(aim.bound if aim.bound is not None else found.bound_s, best)
     gap = max(0.0, (best - bound) / best)
     status: Status = "optimal" if gap <= optimal_gap(table.source) * (1 + 1e-6) else "feasible"
     return Solver(
@@ -144,8 +127,8 @@ def _solver(
         bound=bound,
         gap=gap,
         near_optimal=near_optimal,
-        proved=Proof(space=_space(search, table, solution.whole_space), assumptions=assumptions),
-        tie_break="complete" if complete else "incomplete",
+        proved=Proof(space=_space(search, table, found.solution.whole_space), assumptions=assumptions),
+        tie_break="complete" if found.complete else "incomplete",
         versions=_versions(),
     )
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +15,13 @@ from mapper.cost.configurations import Config
 from mapper.cost.residency import Caches
 from mapper.cost.table import CostTable
 from mapper.cost.transfer import RING_SLOTS, nearest
+from mapper.errors import UsageError
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 
 Array = NDArray[np.float64]
+Objective = Literal["throughput", "latency", "cores"]
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,33 @@ class WeightArc:
 
 
 @dataclass(frozen=True)
+class NodeMemory:
+    """What NUMA nodes hold: whole weights, what each op writes, what it takes by itself, and what a process takes.
+
+    `nodes`: cores of each node, most first.
+    """
+
+    weights: tuple[WeightArc, ...]
+    write_bytes: Array
+    own_bytes: Array
+    process_bytes: float
+    nodes: tuple[int, ...]
+
+    def span(self, cores: int) -> int:
+        """The least number of nodes that have so many cores."""
+        for count, have in enumerate(itertools.accumulate(self.nodes), 1):
+            if cores <= have:
+                return count
+        return len(self.nodes)
+
+
+@dataclass(frozen=True)
 class Problem:
     """One instance. Axes of `seconds`: op (in an order in which they can run), configuration, residency.
 
     `cache_shares[c]` is how many group caches one replica of configuration c may add up. `link_bytes_per_s[c]` is what
-    it hands over at to the nearest other replica that there can be. `cores` may be less than groups · cores_per_group.
+    it hands over at to the nearest other replica that there can be. `cores` counts those of smaller groups too. No two
+    ops of a set in `apart` may share a stage.
     """
 
     configs: tuple[Config, ...]
@@ -63,6 +91,8 @@ class Problem:
     link_bytes_per_s: tuple[float, ...]
     ring_slots: int = RING_SLOTS
     together: tuple[tuple[int, ...], ...] = ()
+    apart: tuple[tuple[int, ...], ...] = ()
+    memory: NodeMemory | None = None
 
     @property
     def ops(self) -> int:
@@ -77,20 +107,31 @@ class Problem:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a plan must keep. None is no limit. `stages` is an exact number."""
+    """What a plan must keep. None is no limit. `stages` is an exact number; `together` and `apart` name ops."""
 
     max_latency_s: float | None = None
+    min_throughput_per_s: float | None = None
     stages: int | None = None
     max_stages: int | None = None
     max_replicas: int | None = None
     max_cores: int | None = None
+    node_memory_bytes: float | None = None
     configurations: tuple[Config, ...] | None = None
+    together: tuple[tuple[str, ...], ...] = ()
+    apart: tuple[tuple[str, ...], ...] = ()
 
-    def as_options(self) -> dict[str, float | int | str]:
+    @property
+    def max_period_s(self) -> float:
+        """The longest period that the limits allow, infinite where none is."""
+        return 1 / self.min_throughput_per_s if self.min_throughput_per_s else math.inf
+
+    def as_options(self) -> dict[str, Any]:
         """The limits that are set, in plain values, for the plan file."""
         given = {name: getattr(self, name) for name in self.__dataclass_fields__}
         if self.configurations is not None:
             given["configurations"] = ",".join(config.name for config in self.configurations)
+        for name in ("together", "apart"):
+            given[name] = [list(ops) for ops in given[name]] or None
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -98,7 +139,8 @@ class Limits:
 class StageChoice:
     """A stage as the search chose it: ops by index, configuration by index, how many replicas, and its load.
 
-    `exclusive`: its groups hold no other stage.
+    `exclusive`: its groups hold no other stage. Where memory is limited: the whole weights, and what a
+    replica holds besides.
     """
 
     ops: tuple[int, ...]
@@ -107,6 +149,8 @@ class StageChoice:
     exclusive: bool
     load_s: float
     dram_bytes: float
+    weight_bytes: float = 0.0
+    memory_bytes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +158,8 @@ class Solution:
     """Stages in order, with the best period found and the proved bound.
 
     `best_period_s` is the strict optimum's; `stages` may have a slightly longer period for fewer stages, and then
-    `strict` is the optimum itself. `whole_space`: the bound holds for every plan, not only for those searched.
+    `strict` is the optimum itself. `whole_space`: every plan was searched. `bound_s` holds for every plan anyway.
+    `stopped`: the time was up, or the user interrupted.
     """
 
     stages: tuple[StageChoice, ...]
@@ -124,6 +169,7 @@ class Solution:
     whole_space: bool
     passes: int = 0
     strict: Solution | None = None
+    stopped: bool = False
 
     @property
     def latency_s(self) -> float:
@@ -131,9 +177,12 @@ class Solution:
         return sum(stage.load_s for stage in self.stages)
 
 
-def problem_of(graph: Graph, machine: Machine, table: CostTable, *, cores: int | None = None) -> Problem:
-    """The instance for `graph` on `machine`: distances are taken at their least, so that its optimum is a bound."""
-    position = graph.position
+def problem_of(graph: Graph, machine: Machine, table: CostTable, limits: Limits | None = None) -> Problem:
+    """The instance for `graph` on `machine`: distances are taken at their least, so that its optimum is a bound.
+
+    Of `limits` those count that name ops. Raises: UsageError for an op that the graph does not have.
+    """
+    position, limits = graph.position, limits or Limits()
     users: dict[tuple[str, int], list[int]] = {}
     for v, op in enumerate(graph.ops):
         for use in op.weights:
@@ -154,15 +203,41 @@ def problem_of(graph: Graph, machine: Machine, table: CostTable, *, cores: int |
             for t in graph.tensors
         ),
         weights=tuple(WeightArc(tuple(ops), touched) for (_, touched), ops in users.items()),
-        groups=counts["groups"],
+        groups=len(machine.whole_groups),
         cores_per_group=size,
-        cores=min(cores or counts["groups"] * size, counts["groups"] * size),
+        cores=counts["cores"] if size > 1 else counts["groups"],
         caches=table.caches,
         dram_bytes_per_s=machine.dram_bytes_per_s,
         handoff_s=machine.overheads.handoff_s.value,
         link_bytes_per_s=tuple(map(machine.link_bytes_per_s, nearest_of)),
-        together=_together(graph),
+        together=(*_together(graph), *(_positions(graph, ops) for ops in limits.together)),
+        apart=tuple(_positions(graph, ops) for ops in limits.apart),
+        memory=_memory(graph, machine),
     )
+
+
+def _memory(graph: Graph, machine: Machine) -> NodeMemory:
+    users: dict[tuple[str, int], list[int]] = {}
+    for v, op in enumerate(graph.ops):
+        for use in op.weights:
+            users.setdefault((use.name, use.bytes), []).append(v)
+    return NodeMemory(
+        weights=tuple(WeightArc(tuple(ops), size) for (_, size), ops in users.items()),
+        write_bytes=np.array([op.write_bytes for op in graph.ops], dtype=float),
+        own_bytes=np.array([op.memory_bytes or 0 for op in graph.ops], dtype=float),
+        process_bytes=machine.overheads.process_bytes.value,
+        nodes=tuple(sorted((sum(map(len, node.groups)) for node in machine.nodes), reverse=True)),
+    )
+
+
+def _positions(graph: Graph, names: Sequence[str]) -> tuple[int, ...]:
+    """Where the ops called `names` are. Raises: UsageError for an op that the graph does not have."""
+    for name in names:
+        if name not in graph.position:
+            near = [op.name for op in graph.ops if name in op.name][:8]
+            raise UsageError(f"{graph.name} has no op {name!r}",
+                             advice=f"Such as {', '.join(near or [op.name for op in graph.ops[:8]])}.")  # fmt: skip
+    return tuple(graph.position[name] for name in names)
 
 
 def _together(graph: Graph) -> tuple[tuple[int, ...], ...]:

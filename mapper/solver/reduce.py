@@ -81,4 +81,6 @@ def merge(problem: Problem, members: tuple[tuple[int, ...], ...]) -> Problem:
         tensors=tuple(tensors),
         weights=tuple(weights),
         together=(),
+        apart=tuple(tuple(home[v] for v in ops) for ops in problem.apart),
+        memory=None,
     )

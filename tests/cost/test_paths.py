@@ -18,7 +18,7 @@ from mapper.graph.measure import KIND_OF
 from mapper.graph.model import Graph, Op
 from mapper.machine.files import load_machine
 from mapper.machine.parts import Path
-from tests.plans import traced
+from tests.tracing import traced
 
 SG2042 = load_machine("sg2042")
 GRAIN = 32768

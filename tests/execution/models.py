@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tests.plans import Traced, traced
+from tests.tracing import Traced, traced
 
 
 def mlp() -> Traced:

@@ -13,7 +13,7 @@ from mapper.errors import BadInput, SystemRefused
 from mapper.execution.bundle import Sample, open_bundle, write_bundle
 from mapper.program.rebuild import rebuild
 from tests.execution.models import mlp, strides
-from tests.plans import cuts, plan_for
+from tests.tracing import cuts, plan_for
 
 MODEL = strides()
 PLAN = plan_for(MODEL, cuts(MODEL.graph, [3, 99]))

@@ -14,7 +14,7 @@ from mapper.execution import place
 from mapper.execution.executor import Executor
 from mapper.execution.layout import lay_out, stage_programs
 from tests.execution import models
-from tests.plans import Traced, cuts, machine_here, plan_for
+from tests.tracing import Traced, cuts, machine_here, plan_for
 
 MLP, SKIP, STRIDES = models.mlp(), models.skip(), models.strides()
 

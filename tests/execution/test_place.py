@@ -14,7 +14,7 @@ from mapper.machine.model import Machine
 from mapper.machine.restrict import with_cores
 from mapper.plans.model import Plan
 from tests.execution.models import mlp
-from tests.plans import cuts, machine_of, plan_for
+from tests.tracing import cuts, machine_of, plan_for
 
 MLP = mlp()
 

@@ -18,7 +18,7 @@ from mapper.execution.run import OutputsDiffer, run, sampled
 from mapper.execution.source import source_of
 from mapper.plans.file import save_plan
 from tests.execution import models
-from tests.plans import cuts, plan_for, traced
+from tests.tracing import cuts, plan_for, traced
 
 MLP = models.mlp()
 

@@ -24,7 +24,7 @@ from mapper.execution import memory
 from mapper.execution.executor import Executor
 from mapper.plans.file import save_plan
 from tests.execution.models import mlp
-from tests.plans import Traced, cuts, plan_for, traced
+from tests.tracing import Traced, cuts, plan_for, traced
 
 ROOT = Path(__file__).resolve().parents[2]
 MLP = mlp()

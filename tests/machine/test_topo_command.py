@@ -13,7 +13,7 @@ from mapper.machine.model import Machine
 from mapper.plans.file import save_plan
 from tests.execution.models import mlp
 from tests.machines.trees import write_tree
-from tests.plans import cuts, machine_of, plan_for
+from tests.tracing import cuts, machine_of, plan_for
 
 SG2042 = load_machine("sg2042")
 MLP = mlp()

@@ -18,7 +18,7 @@ from mapper.measure.journal import Journal
 from mapper.measure.kernels import kernel, operands
 from mapper.measure.rates import by_place, fitted, folded
 from mapper.measure.wanted import Measurement, Timed, wanted
-from tests.plans import traced
+from tests.tracing import traced
 
 SIZES = ((8, 64, 64), (64, 256, 256), (128, 768, 768), (512, 512, 512))
 PRODUCTS = [Case("matmul", size, i > 1) for i, size in enumerate(SIZES)]

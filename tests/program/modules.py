@@ -15,7 +15,7 @@ from torch.nn import functional
 from mapper.graph.model import Graph
 from mapper.program.model import Program
 from mapper.program.rebuild import rebuild
-from tests.plans import traced
+from tests.tracing import traced
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from mapper.program.split import split
-from tests.plans import Traced, traced
+from tests.tracing import Traced, traced
 from tests.program.modules import convex, run_pieces, same
 
 QUICK = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mapper.cost.configurations import Config
 from mapper.cost.residency import Caches
-from mapper.solver.problem import Problem, TensorArc, WeightArc
+from mapper.solver.problem import NodeMemory, Problem, TensorArc, WeightArc
 
 SHAPES = ((1, 2), (2, 1), (2, 2), (1, 4), (3, 1))
 """(groups, cores a group)."""
@@ -45,4 +45,9 @@ def problems(draw: st.DrawFn, most_ops: int = 4) -> Problem:
         caches=Caches(draw(st.sampled_from([0.0, 25.0, 60.0, 200.0])), package, ("group", "package", "dram")),
         dram_bytes_per_s=draw(st.sampled_from([1.0, 1e9])), handoff_s=draw(st.sampled_from([0.0, 0.5])),
         link_bytes_per_s=tuple(draw(st.sampled_from([2.0, 10.0])) for _ in configs),
+        memory=NodeMemory(
+            tuple(WeightArc(w.users, 2 * w.bytes) for w in weights), np.array([draw(amount) for _ in range(n)]),
+            np.array([draw(st.sampled_from([0.0, 5.0])) for _ in range(n)]), draw(st.sampled_from([0.0, 10.0])),
+            (size,) * groups if draw(st.booleans()) else (groups * size,),
+        ),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -10,14 +11,19 @@ from hypothesis import strategies as st
 
 from mapper.errors import Infeasible
 from mapper.solver import cover as cover_module
+from mapper.solver import labels as labels_module
 from mapper.solver.bounds import area
+from mapper.solver.infeasible import OPTIONS
 from mapper.solver.problem import Limits, Problem
+from mapper.solver.request import Request
+from mapper.solver.resources import Resource, best_weights
 from mapper.solver.search import Search
-from tests.solver.brute import least_period
+from tests.solver.brute import least_period, nodes_of, outcomes
 from tests.solver.problems import problems
 
 TOLERANCE = 2e-5
 QUICK = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(QUICK, max_examples=250)
 
 
 def check_against_brute_force(problem: Problem, limits: Limits) -> None:
@@ -55,25 +61,114 @@ def test_limits_on_numbers(problem: Problem, limits: Limits) -> None:
     check_against_brute_force(problem, limits)
 
 
-@QUICK
-@given(problems(most_ops=3), st.floats(1.0, 3.0))
-def test_a_latency_limit_where_dram_does_not_bind(problem: Problem, factor: float) -> None:
-    assume(positive(problem) and problem.dram_bytes_per_s > 1)
-    least = Search(problem).least_latency(Limits()).latency_s
-    assume(least > 0)
-    check_against_brute_force(problem, Limits(max_latency_s=least * factor))
+def some_limits(draw: st.DrawFn, problem: Problem, slacks: tuple[float, ...] = (0.8, 1.0, 1.3)) -> Limits:
+    """Up to three limits that bind in different ways, some of them impossible: those of a plan times `slacks`."""
+    free = [row for row in outcomes(problem, Limits()) if row.period_s < math.inf]
+    like = draw(st.sampled_from(free[:40]))
+    slack = draw(st.sampled_from(slacks))
+    given = draw(st.sets(st.sampled_from(["latency", "rate", "memory", "stages", "replicas", "cores"]), max_size=3))
+    return Limits(
+        max_latency_s=like.latency_s * slack + 1e-9 if "latency" in given else None,
+        min_throughput_per_s=1 / (like.period_s * slack + 1e-9) if "rate" in given else None,
+        node_memory_bytes=like.memory_bytes / nodes_of(problem) * slack + 1e-9 if "memory" in given else None,
+        max_stages=draw(st.integers(1, 3)) if "stages" in given else None,
+        max_replicas=draw(st.integers(1, 2)) if "replicas" in given else None,
+        max_cores=draw(st.integers(1, problem.cores)) if "cores" in given else None,
+    )
+
+
+@MANY
+@given(st.data())
+def test_any_limits_at_once_give_the_best_of_the_whole_space(data: st.DataObject) -> None:
+    problem = data.draw(problems(most_ops=3))
+    assume(positive(problem))
+    check_against_brute_force(problem, data.draw(st.composite(some_limits)(problem)))
 
 
 @QUICK
-@given(problems(most_ops=3), st.floats(1.0, 2.0))
-def test_latency_and_dram_together_give_a_true_bound_and_a_real_plan(problem: Problem, factor: float) -> None:
-    assume(positive(problem) and problem.dram_bytes_per_s == 1)
-    limits = Limits(max_latency_s=Search(problem).least_latency(Limits()).latency_s * factor + 1e-9)
-    best = least_period(problem, limits)
-    solution = Search(problem).throughput(limits)
-    assert best * (1 - 1e-9) <= solution.period_s
-    assert solution.bound_s <= best * (1 + 1e-9)
-    assert solution.latency_s <= limits.max_latency_s * (1 + 1e-6)
+@given(st.data())
+def test_least_latency_and_fewest_cores_under_limits(data: st.DataObject) -> None:
+    problem = data.draw(problems(most_ops=3))
+    assume(positive(problem))
+    limits = data.draw(st.composite(some_limits)(problem))
+    rows = [row for row in outcomes(problem, replace(limits, max_latency_s=None)) if row.period_s < math.inf]
+    search = Search(problem)
+    if rows:
+        best, bound = search.least_latency(limits, TOLERANCE)
+        true = min(row.latency_s for row in rows)
+        assert true * (1 - 1e-9) <= best <= true * (1 + TOLERANCE) + 1e-12
+        assert bound <= true * (1 + 1e-9)
+    rows = [row for row in outcomes(problem, replace(limits, max_cores=None)) if row.period_s < math.inf]
+    if rows:
+        assert search.fewest_cores(limits) == (min(row.cores for row in rows),) * 2
+
+
+@QUICK
+@given(problems(most_ops=4), st.data())
+def test_ops_that_must_be_apart_are(problem: Problem, data: st.DataObject) -> None:
+    assume(positive(problem) and problem.ops >= 2)
+    ops = st.lists(st.integers(0, problem.ops - 1), unique=True, min_size=2, max_size=3).map(tuple)
+    check_against_brute_force(replace(problem, apart=(data.draw(ops),)), Limits())
+
+
+@settings(QUICK, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(st.data())
+def test_levers_of_an_infeasible_request_help(data: st.DataObject) -> None:
+    """Each names an option and a value with which, the other limits kept, there is a plan."""
+    problem = data.draw(problems(most_ops=3))
+    assume(positive(problem))
+    limits = data.draw(st.composite(some_limits)(problem, (0.2, 0.6)))
+    assume(math.isinf(least_period(problem, limits)))
+    with pytest.raises(Infeasible) as raised:
+        Search(problem).throughput(limits)
+    fields = {option: name for name, option in OPTIONS.items()}
+    for lever in raised.value.levers:
+        option, value = lever.split()[:2]
+        Search(problem).throughput(replace(limits, **{fields[option]: _value(value)}))
+
+
+def _value(text: str) -> float:
+    for unit, factor in (("ms", 1e-3), ("MiB", 2**20)):
+        if text.endswith(unit):
+            return float(text.removesuffix(unit)) * factor
+    return float(text) if "." in text or "e" in text else int(text)
+
+
+@QUICK
+@given(st.data())
+def test_labels_in_python_give_what_those_in_c_give(data: st.DataObject) -> None:
+    if labels_module._COMPILED is None:
+        pytest.skip("the compiled search was not built")
+    problem = data.draw(problems(most_ops=4))
+    assume(positive(problem))
+    search, most = Search(problem), data.draw(st.sampled_from([None, 1, 2]))
+    limits = [data.draw(st.floats(0.5, 60)) for _ in range(2)]
+    request = Request(search, Limits())
+    resources = [Resource("a", request.costs.load_s, limits[0]), Resource("b", request.costs.dram_bytes, limits[1])]
+    period = data.draw(st.floats(1, 40))
+    passes = [(request.cover(period, r.relative, 2.0), (1.0 - x, float(x))) for x, r in enumerate(resources)]
+    in_c = labels_module.labels(resources, passes, problem.cores, most, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labels_module, "_COMPILED", None)
+        in_python = labels_module.labels(resources, passes, problem.cores, most, None)
+    assert in_c[1] == in_python[1] and (in_c[0] is None) == (in_python[0] is None)
+    for cells in (in_c[0], in_python[0]):
+        if cells is not None:
+            assert all(resource.keeps(cells) for resource in resources)
+            assert most is None or len(cells) <= most
+
+
+@given(st.lists(st.tuples(*[st.floats(0, 5)] * 3), min_size=1, max_size=7))
+def test_the_best_weights_are_the_best(rows: list[tuple[float, ...]]) -> None:
+    weights, value = best_weights(rows)
+    assert sum(weights) == pytest.approx(1) and min(weights) >= 0
+    assert value == pytest.approx(min(sum(w * x for w, x in zip(weights, row, strict=True)) for row in rows))
+    steps = [i / 10 for i in range(11)]
+    for a in steps:
+        for b in steps:
+            if a + b <= 1:
+                other = min(a * r[0] + b * r[1] + (1 - a - b) * r[2] for r in rows)
+                assert other <= value + 1e-9
 
 
 @QUICK
@@ -97,7 +192,7 @@ def test_the_numpy_pass_gives_what_the_compiled_one_gives(problem: Problem, stag
         before, cover_module._PASS = cover_module._PASS, run
         try:
             covers = cover_module.cover(
-                costs, period, "load_s", cores=problem.cores, cores_per_group=problem.cores_per_group, stages=stages
+                costs, period, costs.load_s, cores=problem.cores, cores_per_group=problem.cores_per_group, stages=stages
             )
         finally:
             cover_module._PASS = before
@@ -117,8 +212,6 @@ def test_fewest_stages_within_the_allowance(problem: Problem) -> None:
 
 
 def test_all_costs_zero_is_planned_in_one_stage() -> None:
-    from dataclasses import replace
-
     problem = _uniform(3)
     solution = Search(replace(problem, seconds=problem.seconds * 0)).throughput(Limits(), near_optimal=0.01)
     assert len(solution.stages) == 1

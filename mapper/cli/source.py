@@ -1,0 +1,27 @@
+"""The model that several commands take: which one, and with which options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+MODEL = typer.Option(
+    help="A model's name (mapper model list), a card file, package.module:callable, a .pt2 or .onnx file."
+)
+Model = Annotated[str, MODEL]
+Batch = Annotated[int, typer.Option(min=1, help="Elements per item: how many one call of the model takes.")]
+Length = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence, for text models [the card's].")]
+TrustFile = Annotated[bool, typer.Option("--trust", help="Open a .pt2 file, which can run code of its maker.")]
+Seed = Annotated[int | None, typer.Option(help="Of random weights [the card's].")]
+Weights = Annotated[Path | None, typer.Option(help="A safetensors file with the model's weights.")]
+
+
+def model_options(batch: int, seed: int | None, weights: Path | None, length: int | None = None) -> dict[str, Any]:
+    """The options of a model that were given, as plans keep them."""
+    given = {
+        "batch": batch if batch != 1 else None, "length": length, "seed": seed,
+        "weights": str(weights) if weights else None,
+    }  # fmt: skip
+    return {name: value for name, value in given.items() if value is not None}

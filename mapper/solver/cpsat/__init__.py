@@ -1,0 +1,1 @@
+"""Proofs for graphs with very many ideals, where one configuration makes every load linear (problem.md, way 3)."""

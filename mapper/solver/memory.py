@@ -1,0 +1,95 @@
+"""What stages hold in the memory of NUMA nodes, for every pair of ideals (problem.md, *memory of node n*)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapper.solver.cover import replicas_needed
+from mapper.solver.intervals import Intervals
+from mapper.solver.problem import Array, Problem
+from mapper.solver.reduce import Reduction
+
+CHUNK = 50_000
+"""Pairs at a time: their ops are a matrix."""
+
+
+@dataclass(frozen=True)
+class StageMemory:
+    """`shared[p]`: weight bytes of the stage of pair p, once for all its replicas on a node. `each[p]`: of a replica:
+    the most that is live at once, the slots of what enters, and its process."""
+
+    shared: Array
+    each: Array
+
+
+def stage_memory(original: Problem, reduction: Reduction, member: NDArray[np.bool_], costs: Intervals) -> StageMemory:
+    """The memory of every pair's stage, its ops in the order of `original`."""
+    assert original.memory is not None
+    home = np.empty(original.ops, dtype=int)
+    for new, ops in enumerate(reduction.members):
+        home[list(ops)] = new
+    shared, each = np.empty(len(costs.source)), np.empty(len(costs.source))
+    for at in range(0, len(shared), CHUNK):
+        pairs = slice(at, at + CHUNK)
+        inside = (member[costs.target[pairs]] & ~member[costs.source[pairs]])[:, home]
+        shared[pairs] = inside @ original.memory.own_bytes
+        for weight in original.memory.weights:
+            shared[pairs] += weight.bytes * inside[:, list(weight.users)].any(axis=1)
+        each[pairs] = _live(original, inside) + original.ring_slots * _entering(original, inside)
+    return StageMemory(shared, each + original.memory.process_bytes)
+
+
+def needed_memory(costs: Intervals, memory: StageMemory, problem: Problem, period_s: float) -> Array:
+    """(options, pairs): bytes that each stage needs at least on all nodes together when it meets `period_s`.
+
+    Its replicas are on no fewer nodes than hold their cores, and weights are on each, or once for a team that spans
+    several (`interleave`).
+    """
+    assert problem.memory is not None
+    replicas = replicas_needed(costs, period_s)
+    span = np.array([problem.memory.span(int(cores)) for cores in costs.cores], dtype=float)
+    most = sum(problem.memory.nodes)
+    spans = np.array([0, *(problem.memory.span(cores) for cores in range(1, most + 1))], dtype=float)
+    taken = np.nan_to_num(replicas * costs.cores[:, None], nan=0.0).clip(0, most).astype(int)
+    copies = np.ceil(spans[taken] / span[:, None])
+    out: Array = copies * memory.shared + replicas * memory.each
+    return np.where(np.isnan(replicas), np.inf, out)
+
+
+def _live(problem: Problem, inside: NDArray[np.bool_]) -> Array:
+    """(pairs,): the most bytes of the stage's own tensors that are alive at once: what an op writes, and all that was
+    written before it and is read by it or later, or by another stage."""
+    assert problem.memory is not None
+    last = np.full(len(inside), -1.0)
+    ends: list[Array] = []
+    for tensor in problem.tensors:
+        last = np.where(inside[:, tensor.producer], float(tensor.producer), -1.0)
+        for reader in tensor.readers:
+            last = np.where(inside[:, reader], np.maximum(last, float(reader)), float(problem.ops))
+        ends.append(np.where(inside[:, tensor.producer], last, -1.0))
+    alive, most = np.zeros(len(inside)), np.zeros(len(inside))
+    made: dict[int, list[int]] = {}
+    for x, tensor in enumerate(problem.tensors):
+        made.setdefault(tensor.producer, []).append(x)
+    waiting: list[int] = []
+    for v in range(problem.ops):
+        most = np.maximum(most, np.where(inside[:, v], alive + problem.memory.write_bytes[v], 0.0))
+        for x in made.get(v, ()):
+            alive = alive + problem.tensors[x].bytes * (ends[x] > v)
+            waiting.append(x)
+        for x in [x for x in waiting if v in problem.tensors[x].readers]:
+            alive = alive - problem.tensors[x].bytes * (ends[x] == v)
+            if v == max(problem.tensors[x].readers):
+                waiting.remove(x)
+    return most
+
+
+def _entering(problem: Problem, inside: NDArray[np.bool_]) -> Array:
+    """(pairs,): bytes of the tensors that enter the stage, each once."""
+    out = np.zeros(len(inside))
+    for tensor in problem.tensors:
+        out += tensor.bytes * (~inside[:, tensor.producer] & inside[:, list(tensor.readers)].any(axis=1))
+    return out

@@ -1,0 +1,272 @@
+"""One request on a search: whether a period can be met within the limits, and the best that can."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mapper.solver import bounds
+from mapper.solver.cover import Cell, Covers, cover, stage_cores
+from mapper.solver.intervals import Intervals
+from mapper.solver.labels import labels
+from mapper.solver.memory import needed_memory
+from mapper.solver.problem import Array, Limits, Problem, Solution, StageChoice
+from mapper.solver.resources import WITHIN, Decision, Pass, Resource, decide
+from mapper.units import format_seconds
+
+if TYPE_CHECKING:
+    from mapper.solver.search import Search
+
+
+@dataclass(frozen=True)
+class Found:
+    """A cover at a period: its cells with their replicas, its true period, its latency and cores."""
+
+    cells: tuple[Cell, ...]
+    replicas: tuple[int, ...]
+    period_s: float
+    latency_s: float
+    cores: int
+
+
+class Request:
+    """One set of limits on a search. `refuted` is the longest period that is proved to be out of reach."""
+
+    def __init__(self, search: Search, limits: Limits) -> None:
+        self.search, self.limits = search, limits
+        self.problem = search.reduction.problem
+        self.costs = restricted(search.costs, self.problem, limits)
+        self.cores = min(self.problem.cores, limits.max_cores or self.problem.cores)
+        self.core_a_stage = limits.max_replicas == 1 and all(config.cores == 1 for config in self.problem.configs)
+        self.refuted = 0.0
+
+    # one period
+
+    def feasible(self, period_s: float, stages: int | None = None, *, cores: int | None = None) -> Found | None:
+        """A cover that meets `period_s` within the limits, with the fewest cores, or None.
+
+        None is a refutation, noted in `refuted`, unless several limits bind and too many covers come near to them.
+        """
+        decision = self.decide(period_s, stages, cores)
+        if decision.cells is not None and decision.covers is not None:
+            return self.found(decision.covers, decision.cells)
+        if decision.refuted and cores is None:
+            self.refuted = max(self.refuted, period_s)
+        return None
+
+    def decide(self, period_s: float, stages: int | None = None, cores: int | None = None) -> Decision:
+        """Whether a cover with at most `stages` stages and `cores` cores meets `period_s` within the limits."""
+        counts = self.counts(stages)
+
+        def run(amount: Array, limit: float, least: bool) -> tuple[Covers, tuple[Cell, ...] | None]:
+            covers = self.cover(period_s, amount, limit, stages=stages, cores=cores)
+            return covers, _pick(covers, counts, least)
+
+        def exhaust(limited: Sequence[Resource], passes: Sequence[Pass]) -> Decision:
+            if self.limits.stages is not None:
+                return Decision(None, None)
+            width = len(passes[0][0].front()) - 1
+            cells, none = labels(limited, passes, width, counts[-1], self.limits.max_replicas)
+            return Decision(passes[0][0] if cells else None, cells, none)
+
+        return decide(self.resources(period_s), run, exhaust)
+
+    def counts(self, stages: int | None = None) -> list[int | None]:
+        """The numbers of stages that are allowed, where they have to be counted: otherwise nothing but None."""
+        exact, most = self.limits.stages, stages or self.limits.max_stages
+        if exact:
+            return [exact]
+        return [*range(1, most + 1)] if most and not self.core_a_stage else [None]
+
+    def cover(
+        self, period_s: float, amount: Array | None = None, limit: float = math.inf, *, stages: int | None = None,
+        cores: int | None = None,
+    ) -> Covers:  # fmt: skip
+        """A pass for `amount` (the load where not given), with at most `stages` stages and `cores` cores."""
+        self.search.passes += 1
+        width = self.cores if cores is None else min(cores, self.cores)
+        if self.core_a_stage and not self.limits.stages:  # a core a stage: counting cores counts stages
+            width = min(width, stages or self.limits.max_stages or width)
+        return cover(
+            self.costs, period_s, self.costs.load_s if amount is None else amount, cores=width,
+            cores_per_group=self.problem.cores_per_group, stages=self.counts(stages)[-1],
+            max_replicas=self.limits.max_replicas, limit=limit,
+        )  # fmt: skip
+
+    def resources(self, period_s: float) -> list[Resource]:
+        """What the limits share out besides cores, at a period: latency first, which is preferred small."""
+        latency = self.limits.max_latency_s
+        out = [Resource("latency", self.costs.load_s, math.inf if latency is None else latency)]
+        if math.isfinite(self.problem.dram_bytes_per_s):
+            out.append(Resource("DRAM", self.costs.dram_bytes, period_s * self.problem.dram_bytes_per_s))
+        memory = self.limits.node_memory_bytes
+        if memory is not None:
+            amount = needed_memory(self.costs, self.search.memory, self.search.problem, period_s)
+            out.append(Resource("memory", amount, memory * self.search.nodes))
+        return out
+
+    def found(self, covers: Covers, cells: tuple[Cell, ...]) -> Found:
+        """`cells` with their replicas and what they come to."""
+        replicas = tuple(covers.replicas(cell) for cell in cells)
+        loads = [float(self.costs.load_s[cell.option, cell.pair]) for cell in cells]
+        period = max([load / r for load, r in zip(loads, replicas, strict=True)] + [self._dram_s(cells)])
+        cores = sum(
+            stage_cores(self.costs, x, r, self.problem.cores_per_group) for x, r in zip(cells, replicas, strict=True)
+        )
+        return Found(cells, replicas, period, sum(loads), cores)
+
+    def _dram_s(self, cells: tuple[Cell, ...]) -> float:
+        return (
+            float(sum(self.costs.dram_bytes[cell.option, cell.pair] for cell in cells)) / self.problem.dram_bytes_per_s
+        )
+
+    # the best period
+
+    def least_period(self, tolerance: float) -> tuple[Found, float] | None:
+        """The best cover and a proved bound; None where the limits allow none.
+
+        The first probe is just below the best single stage: that is often it.
+        """
+        best = self.feasible(self.limits.max_period_s)
+        if best is None:
+            return None
+        single = self.single_stage()
+        best = single if single is not None and single.period_s < best.period_s else best
+        self.refuted = min(bounds.area(self.problem, self.limits), best.period_s)
+        try:
+            for found in self._better(best, tolerance):
+                best = found
+                self.search.progress(f"period {format_seconds(best.period_s)}, bound {format_seconds(self.refuted)}")
+        except KeyboardInterrupt:
+            self.search.stop.now()
+        return best, min(self.refuted, best.period_s)
+
+    def _better(self, best: Found, tolerance: float) -> Iterator[Found]:
+        """The best cover after each probe, until bound and period meet or the time is up."""
+        low, at = self.refuted, best.period_s * (1 - tolerance)
+        while low < best.period_s * (1 - tolerance) and not self.search.stop.reached:
+            found = self.feasible(at)
+            if found is None:
+                low = max(low, at)
+            elif found.period_s < best.period_s:
+                best = found
+            yield best
+            at = min(
+                max(math.sqrt(low * best.period_s), low * (1 + tolerance / 4)), best.period_s * (1 - tolerance / 2)
+            )
+
+    def single_stage(self) -> Found | None:
+        """The best copies of the whole model, or None where the limits forbid any (or memory is limited, which decides
+        how many there can be)."""
+        if self.limits.stages not in (None, 1) or self.limits.node_memory_bytes is not None:
+            return None
+        pair = int(self.costs.begin[-2] + (self.costs.source[self.costs.begin[-2] :] == 0).argmax())
+        latency = self.limits.max_latency_s or math.inf
+        found = [self._copies(Cell(pair, option)) for option in range(len(self.costs.config))]
+        usable = [x for x in found if x is not None and x.latency_s <= latency]
+        return min(usable, key=lambda x: (x.period_s, x.cores), default=None)
+
+    def _copies(self, cell: Cell) -> Found | None:
+        """As many copies of the stage `cell` as there is room for."""
+        size, group = int(self.costs.cores[cell.option]), self.problem.cores_per_group
+        copies = self.cores // size
+        if self.costs.exclusive[cell.option]:
+            copies = self.cores // group * (group // size)
+        copies = min(copies, self.limits.max_replicas or copies)
+        load = float(self.costs.load_s[cell.option, cell.pair])
+        if copies < 1 or not math.isfinite(load):
+            return None
+        period = max(load / copies, self._dram_s((cell,)))
+        return Found((cell,), (copies,), period, load, stage_cores(self.costs, cell, copies, group))
+
+    # of equally good plans the simplest
+
+    def fewest_stages(self, best: Found, within_s: float, tolerance: float) -> Found:
+        """The plan with the fewest stages whose period is at most `within_s`; of those the best period found."""
+        if self.limits.stages is not None or len(best.cells) == 1 or self.search.stop.reached:
+            return self._fewest_cores(best)
+        found = self.feasible(within_s, len(best.cells) - 1)
+        if found is None:
+            return self._fewest_cores(best)
+        return self._fewest_cores(self._tightened(found, best.period_s, len(found.cells), tolerance))
+
+    def _tightened(self, found: Found, low: float, stages: int, tolerance: float) -> Found:
+        """Lowers the period with at most `stages` stages, by halves down to `tolerance`."""
+        while low < found.period_s * (1 - tolerance) and not self.search.stop.reached:
+            at = math.sqrt(low * found.period_s * (1 - tolerance / 2))
+            at = max(at, low * (1 + tolerance / 4))
+            better = self.feasible(at, stages)
+            if better is None:
+                low = at
+            else:
+                found = better
+        return found
+
+    def _fewest_cores(self, found: Found) -> Found:
+        """Of covers with the same period and number of stages the one with the fewest cores, then least latency."""
+        if self.search.stop.reached:
+            return found
+        again = self.feasible(found.period_s * (1 + 1e-12), len(found.cells))
+        return again if again is not None and again.period_s <= found.period_s * WITHIN else found
+
+    # in terms of the original ops
+
+    def solution(self, found: Found, best_period_s: float, bound_s: float) -> Solution:
+        """`found` as stages of the original ops. `bound_s` holds for what was searched."""
+        search = self.search
+        member, restore = search.ideals.member, search.reduction.restore
+        stages = []
+        for cell, replicas in zip(found.cells, found.replicas, strict=True):
+            ops = member[self.costs.target[cell.pair]] & ~member[self.costs.source[cell.pair]]
+            held = search.memory if self.limits.node_memory_bytes is not None else None
+            stages.append(
+                StageChoice(
+                    restore(int(v) for v in ops.nonzero()[0]),
+                    int(self.costs.config[cell.option]),
+                    replicas,
+                    bool(self.costs.exclusive[cell.option]),
+                    float(self.costs.load_s[cell.option, cell.pair]),
+                    float(self.costs.dram_bytes[cell.option, cell.pair]),
+                    float(held.shared[cell.pair]) if held else 0.0,
+                    float(held.each[cell.pair]) if held else 0.0,
+                )
+            )
+        whole = search.ideals.complete and search.blocks is None
+        proved = bound_s if whole else min(bound_s, self.bound_of_all())
+        stopped = search.stop.reached
+        return Solution(tuple(stages), found.period_s, best_period_s, proved, whole, search.passes, stopped=stopped)
+
+    def bound_of_all(self) -> float:
+        """A bound on the period of every plan, also of those that are not searched."""
+        problem = self.search.exact.problem
+        return bounds.around(problem, self.limits, bounds.area(problem, self.limits))
+
+
+def _pick(covers: Covers, counts: Sequence[int | None], least: bool) -> tuple[Cell, ...] | None:
+    """The first of `counts` stages that works, then the fewest cores; or, if `least`, the least value of all."""
+    if least:
+        counts = [min(counts, key=lambda count: float(covers.front(count)[-1]))]
+    for stages in counts:
+        front = covers.front(stages)
+        cores = int(front.argmin()) if least else int((front < math.inf).argmax())
+        if front[cores] < math.inf:
+            return covers.chain(cores, stages)
+    return None
+
+
+def restricted(costs: Intervals, problem: Problem, limits: Limits) -> Intervals:
+    """`costs` with the options of the allowed configurations only."""
+    if limits.configurations is None:
+        return costs
+    allowed = {problem.configs.index(config) for config in limits.configurations}
+    keep = [o for o, c in enumerate(costs.config) if int(c) in allowed]
+    return replace(
+        costs,
+        load_s=costs.load_s[keep],
+        dram_bytes=costs.dram_bytes[keep],
+        config=costs.config[keep],
+        cores=costs.cores[keep],
+        exclusive=costs.exclusive[keep],
+    )
