@@ -11,7 +11,7 @@ from types import FrameType
 
 import typer
 
-from mapper.cli import bench, bundle, calibrate, check, doctor, model, plan, run, schema, topo
+from mapper.cli import bench, bundle, calibrate, check, doctor, explain, model, plan, run, schema, topo
 from mapper.errors import MapperError, MissingFeature, SystemRefused
 
 OPTIONAL = {"ortools": "ortools>=9.14,<9.15", "transformers": "transformers>=4.50", "safetensors": "safetensors>=0.4"}
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.command("plan")(plan.plan_command)
 app.command("check")(check.check_command)
+app.command("explain")(explain.explain_command)
 app.command("run")(run.run_command)
 app.command("bench")(bench.bench_command)
 app.command("bundle")(bundle.bundle_command)

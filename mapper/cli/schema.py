@@ -25,6 +25,7 @@ class Kind(StrEnum):
     program = "program"
     model = "model"
     problem = "problem"
+    problem_plan = "problem-plan"
 
 
 def schema_command(kind: Annotated[Kind, typer.Argument(help="Which file.")]) -> None:
@@ -37,9 +38,10 @@ def schema_of(kind: Kind) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of `kind` as it stands in its file."""
     from mapper.graph.model import Graph
     from mapper.plans.model import Plan
+    from mapper.plans.problem_file import ProblemFile
+    from mapper.plans.problem_plan import ProblemPlan
     from mapper.program.cards import ModelCard
     from mapper.program.model import Program
-    from mapper.solver.problem_file import ProblemFile
 
     records: dict[Kind, type[BaseModel]] = {
         Kind.plan: Plan,
@@ -47,6 +49,7 @@ def schema_of(kind: Kind) -> dict[str, Any]:
         Kind.program: Program,
         Kind.model: ModelCard,
         Kind.problem: ProblemFile,
+        Kind.problem_plan: ProblemPlan,
     }
     if kind is Kind.topology:
         from mapper.machine.complete import schema as topology_schema

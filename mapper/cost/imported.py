@@ -21,7 +21,8 @@ from mapper.machine.model import Machine
 
 UNIT = Config(1, 1)
 """The only configuration: one unit."""
-_NO_CACHES = Caches(math.inf, math.inf, ("-", "-", "-"))
+NO_CACHES = Caches(math.inf, math.inf, ("-", "-", "-"))
+"""Of units to which caches make no difference."""
 
 
 def given_costs(graph: Graph, bandwidth_bytes_per_s: float | None = None) -> CostTable:
@@ -49,7 +50,7 @@ def given_costs(graph: Graph, bandwidth_bytes_per_s: float | None = None) -> Cos
     seconds = np.array([op.proc_s for op in graph.ops], dtype=float)
     return CostTable(
         configs=(UNIT,),
-        caches=_NO_CACHES,
+        caches=NO_CACHES,
         compute_s=np.repeat(seconds[:, None, None], 3, axis=2),
         dispatch_s=np.zeros(ops),
         fork_join_s=np.zeros((ops, 1)),

@@ -125,10 +125,10 @@ class Roofline:
         level = self.activation_level(op, config)
         dispatch, turns = self._dispatch(op, runs, rate)
         weights = [
-            self._stream(op.touched_bytes, runs.team, groups, rho, shared=True) for rho in (GROUP, PACKAGE, DRAM)
+            self._stream(op.touched_bytes, runs.team, groups, rho, config.groups) for rho in (GROUP, PACKAGE, DRAM)
         ]
         if rate is not None and op.touched_bytes:
-            weights[DRAM] = max(weights[DRAM], self._far(op.touched_bytes, runs.team, groups, rate))
+            weights[DRAM] = max(weights[DRAM], self._far(op.touched_bytes, runs.team, groups, config.groups, rate))
         return Terms(
             course=runs, dispatch_s=dispatch + turns, turns_s=turns, fork_join_s=runs.forks * self._starts[config],
             busy=self.busy, work_s=self.work(op, shown, rate) / self._speed(runs.team, rate),
@@ -177,17 +177,16 @@ class Roofline:
             return between({1: 1.0} | {t: s.value for t, s in rate.speedup.items()}, team)
         return team / (1 + self.machine.compute.imbalance.value * math.log2(team) / 6)
 
-    def _far(self, size: float, team: int, groups: int, rate: Rate) -> float:
+    def _far(self, size: float, team: int, groups: int, spread: int, rate: Rate) -> float:
         """Seconds for weights in DRAM at the rate that was measured for the op on one core, more cores in proportion to
         what they draw."""
-        gain = self.machine.team_dram_bytes_per_s(team, groups, interleaved=True) / self.machine.core_dram_bytes_per_s
+        gain = self.machine.team_dram_bytes_per_s(team, groups, spread=spread) / self.machine.core_dram_bytes_per_s
         return size * rate.dram_byte_s.value / gain
 
-    def _stream(self, size: float, team: int, groups: int, level: int, *, shared: bool = False) -> float:
-        """Seconds for a team to read `size` bytes at `level`; in DRAM from the node of the core that reads, or, where
-        `shared`, from pages that are spread over the nodes of all."""
+    def _stream(self, size: float, team: int, groups: int, level: int, spread: int = 1) -> float:
+        """Seconds for a team to read `size` bytes at `level`; in DRAM from pages on all nodes of `spread` groups."""
         if level == DRAM:
-            return size / self.machine.team_dram_bytes_per_s(team, groups, interleaved=shared)
+            return size / self.machine.team_dram_bytes_per_s(team, groups, spread=spread)
         return size / (self.bandwidth[level] * team)
 
     def activation_level(self, op: Op, config: Config) -> int:

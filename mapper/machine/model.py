@@ -171,7 +171,7 @@ class Machine(Record):
             return "cluster"
         return "package" if left.package == right.package else "host"
 
-    @property
+    @cached_property
     def cores_per_group(self) -> int:
         """The size that whole groups are planned with: the one that covers most cores, groups of one core aside unless
         they are most of the machine. Cores of smaller groups take single cores and parts."""
@@ -180,7 +180,7 @@ class Machine(Record):
         best = max(covered, key=lambda size: (covered[size] if size > 1 else 0, size))
         return best if 2 * covered[best] >= len(sizes) else 1
 
-    @property
+    @cached_property
     def whole_groups(self) -> tuple[int, ...]:
         """The numbers of the groups that have `cores_per_group` cores."""
         return tuple(g for g, cores in enumerate(self.groups) if len(cores) >= self.cores_per_group)
@@ -205,14 +205,14 @@ class Machine(Record):
         link = self.links.get(distance)
         return _rate(link.bandwidth_bytes_per_s if link else None)
 
-    def team_dram_bytes_per_s(self, cores: int, groups: int, *, interleaved: bool = False) -> float:
+    def team_dram_bytes_per_s(self, cores: int, groups: int, *, spread: int = 1) -> float:
         """DRAM bytes per second that `cores` cores in `groups` groups can draw together.
 
-        `interleaved`: from pages spread over all nodes that the groups lie in, as the weights of a team that spans
-        nodes are. A core waits for its lines, so it draws less from a node in proportion to the latency.
+        `spread`: from pages that lie on all nodes of so many groups, as the weights of a team that spans nodes do. A
+        core waits for its lines, so it draws less from a node in proportion to the latency.
         """
         own, shared = self.core_dram_bytes_per_s * cores, _rate(self.memory.group_bandwidth_bytes_per_s) * groups
-        return min(own / (self.interleaved_latency(groups) if interleaved else 1.0), shared, self.dram_bytes_per_s)
+        return min(own / self.interleaved_latency(spread), shared, self.dram_bytes_per_s)
 
     def interleaved_latency(self, groups: int) -> float:
         """Mean latency, relative to the own node's, of memory spread over the nodes that `groups` groups span; 1 where

@@ -48,7 +48,8 @@ def evaluate(graph: Graph, machine: Machine, table: CostTable, mapping: Sequence
 
 def meetings(producers: int, readers: int) -> list[tuple[int, int]]:
     """The pairs (producing replica, reading replica) that ever share an item: item n goes to n mod r on both sides."""
-    return sorted({(n % producers, n % readers) for n in range(math.lcm(producers, readers))})
+    step = math.gcd(producers, readers)
+    return [(a, b) for a in range(producers) for b in range(a % step, readers, step)]
 
 
 class _Evaluator:
@@ -193,9 +194,9 @@ class _Evaluator:
         found: Distance = "core"
         for t in stages:
             theirs = self.mapping[t].replicas
-            for a, b in meetings(len(mine), len(theirs)):
-                if a == replica:
-                    found = max(found, self._distance(mine[a], theirs[b]), key=DISTANCES.index)
+            step = math.gcd(len(mine), len(theirs))
+            for b in range(replica % step, len(theirs), step):
+                found = max(found, self._distance(mine[replica], theirs[b]), key=DISTANCES.index)
         return found
 
     def _distance(self, a: Sequence[int], b: Sequence[int]) -> Distance:

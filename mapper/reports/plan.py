@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from mapper.cost.table import GIVEN
 from mapper.machine.draw import blocks, shape
+from mapper.plans.check import value_of
 from mapper.plans.model import Plan, Stage
+from mapper.reports import asked
 from mapper.reports.table import table
 from mapper.units import format_bytes, format_rate, format_seconds
-
-_LIMIT_WORDS = {
-    "max_latency_s": "latency ≤ {}",
-    "stages": "{} stages",
-    "max_stages": "≤ {} stages",
-    "max_replicas": "≤ {} replicas a stage",
-    "max_cores": "≤ {} cores",
-    "configurations": "configurations {}",
-}
 
 
 def plan_text(plan: Plan, width: int = 100) -> list[str]:
@@ -52,26 +46,20 @@ def _subject(plan: Plan) -> str:
 
 
 def _answer(plan: Plan) -> str:
-    predicted, solver = plan.predicted, plan.solver
+    predicted, request = plan.predicted, plan.request
     one = items_name(plan, 1).split(" ")[0]
+    head = asked.head(request.objective, request.limits)
+    planner = (request.model_extra or {}).get("planner")
+    if planner is not None:
+        head = head.replace(asked.HEADS[request.objective], f"Planned by {planner}: throughput")
+    noun = "units" if request.costs.get("source") == GIVEN else "cores"
     text = (
-        f"Best throughput: {format_rate(predicted.throughput_per_s)} {_unit(plan)}, "
+        f"{head}: {format_rate(predicted.throughput_per_s)} {_unit(plan)}, "
         f"{format_seconds(predicted.latency_s)} {'an' if one[0] in 'aeiou' else 'a'} {one}, "
-        f"{predicted.cores_used} of {len(plan.machine.cores)} cores"
+        f"{predicted.cores_used} of {len(plan.machine.cores)} {noun}"
     )
-    if plan.request.limits:
-        text = text.replace("Best throughput", f"Best throughput with {_limits(plan)}")
-    proof = "proved optimal for this cost model" if solver.status == "optimal" else f"{solver.status}"
-    period, bound = format_seconds(predicted.period_s), format_seconds(solver.bound)
-    return f"{text}\nPeriod {period}, bound {bound}, gap {solver.gap:.2%}: {proof}"
-
-
-def _limits(plan: Plan) -> str:
-    parts = []
-    for name, value in plan.request.limits.items():
-        shown = format_seconds(value) if name.endswith("_s") else str(value)
-        parts.append(_LIMIT_WORDS.get(name, name + " {}").format(shown).replace("≤ 1 replicas", "one replica"))
-    return ", ".join(parts)
+    value = value_of(request.objective, predicted)
+    return f"{text}\n{asked.proof(request.objective, value, plan.solver, 'this cost model')}"
 
 
 def _shape(plan: Plan) -> str:
@@ -86,7 +74,8 @@ def _shape(plan: Plan) -> str:
     if len(first.replicas) == 1:
         whole = threads == len(plan.machine.cores)
         return f"The whole model in one process with {_number(threads, 'thread')}{' (native)' if whole else ''}"
-    return f"{len(first.replicas)} copies of the model, {each}; splitting it does not pay here"
+    best = plan.solver.status == "optimal" and "stages" not in plan.request.limits
+    return f"{len(first.replicas)} copies of the model, {each}{'; splitting it does not pay here' if best else ''}"
 
 
 def _number(count: int, noun: str) -> str:

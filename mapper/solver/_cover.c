@@ -20,18 +20,31 @@ EXPORT int mapper_cover(int64_t ideals, int64_t pairs, int64_t options, int64_t 
     int64_t width = cores + 1;
     double *best = malloc((size_t)width * sizeof *best);
     int16_t *which = malloc((size_t)width * sizeof *which);
-    if (!best || !which) {
+    int64_t *first = malloc((size_t)ideals * sizeof *first), *last = malloc((size_t)ideals * sizeof *last);
+    if (!best || !which || !first || !last) {
         free(best);
         free(which);
+        free(first);
+        free(last);
         return 1;
     }
+    for (int64_t j = 0; j < ideals; j++)
+        first[j] = -1;
     for (int64_t j = 1; j < ideals; j++) {
         double *row = least + j * width;
         for (int64_t p = begin[j]; p < begin[j + 1]; p++) {
             const double *prior = from + source[p] * width;
             if (!(prior[cores] < INFINITY))
                 continue;
-            for (int64_t k = 0; k < width; k++)
+            if (first[source[p]] < 0) {
+                int64_t f = 0, l = width - 1;
+                while (!(prior[f] < INFINITY)) f++;
+                while (l > f && prior[l - 1] == prior[l]) l--;
+                first[source[p]] = f;
+                last[source[p]] = l;
+            }
+            int64_t start = first[source[p]], flat = last[source[p]], top = width - start, most = -1;
+            for (int64_t k = 0; k < top; k++)
                 best[k] = INFINITY;
             for (int64_t o = 0; o < options; o++) {
                 double t = load[o * pairs + p];
@@ -44,19 +57,22 @@ EXPORT int mapper_cover(int64_t ideals, int64_t pairs, int64_t options, int64_t 
                 if (exclusive[o])
                     k = (k + group - 1) / group * group;
                 double v = value[o * pairs + p];
-                if (k <= cores && v < best[k]) {
+                if (k < top && v < best[k]) {
+                    if (k > most) most = k;
                     best[k] = v;
                     which[k] = (int16_t)o;
                 }
             }
             double floor = INFINITY;
-            for (int64_t k = 0; k < width; k++) {
+            for (int64_t k = 0; k <= most; k++) {
                 double v = best[k];
                 if (!(v < floor))
                     continue;
                 floor = v;
-                for (int64_t c = k; c < width; c++) {
+                for (int64_t c = k + start; c < width; c++) {
                     double sum = prior[c - k] + v;
+                    if (c - k >= flat && !(sum < row[c]))
+                        break; /* both stay as they are or fall */
                     if (sum < row[c] && sum <= limit) {
                         row[c] = sum;
                         pair_of[j * width + c] = (int32_t)p;
@@ -68,6 +84,8 @@ EXPORT int mapper_cover(int64_t ideals, int64_t pairs, int64_t options, int64_t 
     }
     free(best);
     free(which);
+    free(first);
+    free(last);
     return 0;
 }
 

@@ -18,7 +18,7 @@ from mapper.solver.place import Held, Unplaceable, place
 from mapper.solver.problem import Limits, Solution, StageChoice
 from mapper.solver.search import Search
 
-TRIES = 12
+TRIES = 5
 """How often limits are tightened."""
 KEPT = 1 + 1e-7
 """A limit counts as kept up to this factor: less than what `plans.check` allows."""
@@ -48,33 +48,84 @@ class Fitting:
     complete: bool
 
 
+@dataclass(frozen=True)
+class Miss:
+    """A placed plan that does not keep a limit: which, and the limits to search under instead."""
+
+    option: str
+    tighter: Limits
+
+
 def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolerance: float) -> Fitting:
     """The best plan under `aim` (which may be tighter than `limits`) whose placement keeps `limits`.
 
+    Where placing costs something, plans that are the same on every node, or on every few nodes, are tried too, those
+    whose stages draw evenly on the nodes' DRAM, and with limited memory those whose teams do not cross nodes.
+
     Raises: Infeasible; NoPlanInTime where tightening leads to no plan.
     """
-    bound, tight, last = None, aim, ""
-    for _ in range(TRIES):
-        try:
-            solution = case.search.throughput(tight, near_optimal, tolerance)
-        except Infeasible:
-            if bound is None:
-                raise
+    first = case.search.throughput(aim, near_optimal, tolerance)
+    tries = [_attempt(case, first, aim, limits, near_optimal)]
+    if not _as_good(tries[0], first, tolerance):
+        others = [case.search.alike(d, aim, near_optimal, tolerance) for d in _divisors(case.machine)]
+        if limits.node_memory_bytes is not None:
+            others.append(_searched(case, _aligned(case, aim), near_optimal, tolerance))
+        if len(case.machine.nodes) > 1 and any(stage.dram_bytes for stage in first.stages):
+            others.append(_searched(case, aim, near_optimal, tolerance, even=True))
+        tries += [_attempt(case, other, aim, limits, near_optimal) for other in others if other is not None]
+    last = tries[0]
+    for _ in range(TRIES if all(isinstance(x, Miss) for x in tries) else 0):
+        solution = _searched(case, last.tighter, near_optimal, tolerance) if isinstance(last, Miss) else None
+        if solution is None or not isinstance(last, Miss):
             break
-        bound = solution.bound_s if bound is None else bound
-        try:
-            chosen, best, complete = _placed(case, solution, tight, near_optimal)
-        except Unplaceable:
-            tight, last = _roomier(case, tight, solution), "groups and nodes of these sizes"
-            continue
-        tighter, last = _tighter(tight, limits, chosen.predicted)
-        if tighter == tight:
-            return Fitting(solution, chosen, best, bound, complete)
-        tight = tighter
-    raise NoPlanInTime(
-        f"plans were found, but none that keeps {last} when it is placed on cores",
-        advice="A limit a few percent wider leaves room for distances and the borders of nodes.",
-    )
+        last = _attempt(case, solution, last.tighter, limits, near_optimal)
+        tries.append(last)
+    kept = [x for x in tries if isinstance(x, Fitting)]
+    if not kept:
+        option = next(x.option for x in tries if isinstance(x, Miss))
+        raise NoPlanInTime(
+            f"plans were found, but none that keeps {option} when it is placed on cores",
+            advice="A limit a few percent wider leaves room for distances and the borders of nodes.",
+        )
+    return replace(min(kept, key=lambda x: x.best_period_s), bound_s=first.bound_s)
+
+
+def _searched(
+    case: Case, limits: Limits, near_optimal: float, tolerance: float, *, even: bool = False
+) -> Solution | None:
+    try:
+        return case.search.throughput(limits, near_optimal, tolerance, even=even)
+    except Infeasible:
+        return None
+
+
+def _as_good(found: Fitting | Miss, first: Solution, tolerance: float) -> bool:
+    """Whether placing cost no more than what counts as optimal."""
+    return isinstance(found, Fitting) and found.best_period_s <= first.best_period_s * (1 + 2 * tolerance)
+
+
+def _divisors(machine: Machine) -> list[int]:
+    """Into how many equal parts of whole nodes the machine can be divided, most first; nothing where nodes differ."""
+    sizes = {tuple(sorted(map(len, node.groups))) for node in machine.nodes}
+    count = len(machine.nodes)
+    return [d for d in range(count, 1, -1) if count % d == 0] if len(sizes) == 1 else []
+
+
+def _aligned(case: Case, limits: Limits) -> Limits:
+    """`limits` with the configurations that divide a node evenly or are made of whole nodes."""
+    each = max(1, len(case.machine.whole_groups) // len(case.machine.nodes))
+    known = limits.configurations or case.search.problem.configs
+    even = tuple(config for config in known if each % config.groups == 0 or config.groups % each == 0)
+    return replace(limits, configurations=even) if even else limits
+
+
+def _attempt(case: Case, solution: Solution, tight: Limits, limits: Limits, near_optimal: float) -> Fitting | Miss:
+    """`solution`, which was found under `tight`, placed; or which of `limits` it does not keep then."""
+    try:
+        chosen, best, complete = _placed(case, solution, tight, near_optimal)
+    except Unplaceable:
+        return Miss("groups and nodes of these sizes", _roomier(case, tight, solution))
+    return _broken(tight, limits, chosen.predicted) or Fitting(solution, chosen, best, solution.bound_s, complete)
 
 
 def _placed(case: Case, solution: Solution, limits: Limits, near_optimal: float) -> tuple[Evaluation, float, bool]:
@@ -103,26 +154,26 @@ def _on_cores(case: Case, stages: tuple[StageChoice, ...], limits: Limits) -> tu
     return evaluate(case.graph, case.machine, case.table, placed), complete
 
 
-def _tighter(tight: Limits, limits: Limits, predicted: Predicted) -> tuple[Limits, str]:
-    """`tight` as it is where `predicted` keeps `limits`; otherwise with the broken limit drawn in, and its option."""
+def _broken(tight: Limits, limits: Limits, predicted: Predicted) -> Miss | None:
+    """The first of `limits` that `predicted` does not keep, and `tight` with that limit drawn in; None if all are."""
     most = limits.max_latency_s
     if most is not None and predicted.latency_s > most * KEPT:
         at = (tight.max_latency_s or most) * most / predicted.latency_s
-        return replace(tight, max_latency_s=at), "--max-latency"
+        return Miss("--max-latency", replace(tight, max_latency_s=at))
     if predicted.period_s > limits.max_period_s * KEPT:
         at = (tight.min_throughput_per_s or 0.0) * predicted.period_s / limits.max_period_s
-        return replace(tight, min_throughput_per_s=at), "--min-throughput"
+        return Miss("--min-throughput", replace(tight, min_throughput_per_s=at))
     most = limits.node_memory_bytes
     if most is not None and max(predicted.node_memory_bytes) > most * KEPT:
         at = (tight.node_memory_bytes or most) * most / max(predicted.node_memory_bytes)
-        return replace(tight, node_memory_bytes=at), "--memory-per-node"
-    return tight, ""
+        return Miss("--memory-per-node", replace(tight, node_memory_bytes=at))
+    return None
 
 
 def _roomier(case: Case, tight: Limits, solution: Solution) -> Limits:
     """Limits that leave more room for packing: a little less memory in all, or else a core less."""
     if tight.node_memory_bytes is not None:
-        return replace(tight, node_memory_bytes=tight.node_memory_bytes * 0.96)
+        return replace(tight, node_memory_bytes=tight.node_memory_bytes * 0.92)
     configs = case.search.problem.configs
     used = sum(stage.replicas * configs[stage.config].cores for stage in solution.stages)
     return replace(tight, max_cores=used - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,7 +50,7 @@ def ideals(problem: Problem, most: int | None = None) -> Ideals:
     need = _predecessors(problem)
     found = _all(need, most)
     complete = found is not None
-    masks = found if found is not None else _of_orders(need, problem, most)
+    masks = found if found is not None else _of_orders(problem, most)
     ordered = sorted(masks, key=lambda mask: (mask.bit_count(), mask))
     member = np.zeros((len(ordered), problem.ops), dtype=bool)
     for i, mask in enumerate(ordered):
@@ -91,15 +91,13 @@ def _all(need: list[int], most: int) -> set[int] | None:
     return seen
 
 
-def _of_orders(need: list[int], problem: Problem, most: int) -> set[int]:
-    """The prefixes of many orders in which the ops can run: depth first, breadth first, and seeded random ones."""
+def _of_orders(problem: Problem, most: int) -> set[int]:
+    """The prefixes of many orders in which the ops can run."""
+    handed = [Handed(t.producer, tuple(set(t.readers)), t.seconds or t.bytes) for t in problem.tensors]
     masks: set[int] = {0}
-    cuts = [0.0] * len(need)
-    for tensor in problem.tensors:
-        cuts[tensor.producer] += tensor.seconds or tensor.bytes
     for seed in range(64):
         mask = 0
-        for v in _order(need, cuts, seed):
+        for v in order(problem.ops, handed, seed):
             mask |= 1 << v
             masks.add(mask)
         if len(masks) > most:
@@ -107,28 +105,60 @@ def _of_orders(need: list[int], problem: Problem, most: int) -> set[int]:
     return masks
 
 
-def _order(need: list[int], cuts: list[float], seed: int) -> Iterator[int]:
-    """One order: seed 0 as given, 1 the least bytes first, 2 the last made ready first, else at random."""
+@dataclass(frozen=True)
+class Handed:
+    """What one op hands over: to whom, and at what price, in any unit."""
+
+    producer: int
+    readers: tuple[int, ...]
+    price: float
+
+
+def order(ops: int, handed: Sequence[Handed], seed: int, stage_of: Sequence[int] | None = None) -> Iterator[int]:
+    """One order in which the ops can run, those of earlier stages first where `stage_of` says which are.
+
+    Seed 0 as given; 1 the op that leaves least to be handed over later; 2 the op last made ready; otherwise now and
+    then the one, now and then the other, in a proportion that the seed draws.
+    """
     pick = random.Random(seed)
-    left = [mask.bit_count() for mask in need]
-    readers: list[list[int]] = [[] for _ in need]
-    for v, mask in enumerate(need):
-        for u in _bits(mask):
-            readers[u].append(v)
-    ready = [v for v, count in enumerate(left) if count == 0]
+    reads: list[list[int]] = [[] for _ in range(ops)]
+    price, left = [0.0] * ops, [0] * ops
+    for t, tensor in enumerate(handed):
+        price[tensor.producer] += tensor.price
+        for reader in tensor.readers:
+            reads[reader].append(t)
+            left[reader] += 1
+    made: list[list[int]] = [[] for _ in range(ops)]
+    for t, tensor in enumerate(handed):
+        made[tensor.producer].append(t)
+    waiting = [len(tensor.readers) for tensor in handed]
+    ready = [v for v in range(ops) if left[v] == 0]
+    greedy = {0: 0.0, 1: 1.0, 2: 0.0}.get(seed, pick.random())
     while ready:
+        here = ready
+        if stage_of is not None:
+            first = min(stage_of[v] for v in ready)
+            here = [v for v in ready if stage_of[v] == first]
         if seed == 0:
-            at = ready.index(min(ready))
-        elif seed == 1:
-            at = min(range(len(ready)), key=lambda i: (cuts[ready[i]], ready[i]))
+            v = min(here)
+        elif greedy == 1 or (greedy > 0 and pick.random() < greedy):
+            v = min(here, key=lambda v: (price[v] - _freed(reads[v], handed, waiting), v))
         else:
-            at = len(ready) - 1 if seed == 2 or pick.random() < 0.7 else pick.randrange(len(ready))
-        v = ready.pop(at)
+            v = here[-1] if seed == 2 or pick.random() < 0.8 else pick.choice(here)
+        ready.remove(v)
         yield v
-        for w in readers[v]:
-            left[w] -= 1
-            if left[w] == 0:
-                ready.append(w)
+        for t in reads[v]:
+            waiting[t] -= 1
+        for t in made[v]:
+            for w in handed[t].readers:
+                left[w] -= 1
+                if left[w] == 0:
+                    ready.append(w)
+
+
+def _freed(read: list[int], handed: Sequence[Handed], waiting: list[int]) -> float:
+    """What need not be handed over any more once an op has run that reads `read`: it is their last reader."""
+    return sum(handed[t].price for t in read if waiting[t] == 1)
 
 
 def _bits(mask: int) -> Iterator[int]:

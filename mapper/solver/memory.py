@@ -42,21 +42,26 @@ def stage_memory(original: Problem, reduction: Reduction, member: NDArray[np.boo
     return StageMemory(shared, each + original.memory.process_bytes)
 
 
-def needed_memory(costs: Intervals, memory: StageMemory, problem: Problem, period_s: float) -> Array:
-    """(options, pairs): bytes that each stage needs at least on all nodes together when it meets `period_s`.
+def needed_memory(costs: Intervals, memory: StageMemory, problem: Problem, period_s: float, node_bytes: float) -> Array:
+    """(options, pairs): bytes that each stage needs at least on all nodes together when it meets `period_s` and no node
+    holds more than `node_bytes`; infinite where it cannot.
 
-    Its replicas are on no fewer nodes than hold their cores, and weights are on each, or once for a team that spans
-    several (`interleave`).
+    Its weights are on every node that it has a replica on, or once on all the nodes that a team spans (`interleave`).
+    It has a replica on as many nodes as hold its cores, and as hold its memory: a node has room for whole replicas.
     """
     assert problem.memory is not None
-    replicas = replicas_needed(costs, period_s)
-    span = np.array([problem.memory.span(int(cores)) for cores in costs.cores], dtype=float)
+    needed = replicas_needed(costs, period_s)
+    replicas = np.nan_to_num(needed, nan=1.0)
+    span = np.array([problem.memory.span(int(cores)) for cores in costs.cores], dtype=float)[:, None]
     most = sum(problem.memory.nodes)
     spans = np.array([0, *(problem.memory.span(cores) for cores in range(1, most + 1))], dtype=float)
-    taken = np.nan_to_num(replicas * costs.cores[:, None], nan=0.0).clip(0, most).astype(int)
-    copies = np.ceil(spans[taken] / span[:, None])
-    out: Array = copies * memory.shared + replicas * memory.each
-    return np.where(np.isnan(replicas), np.inf, out)
+    taken = (replicas * costs.cores[:, None]).clip(0, most).astype(int)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        room = np.floor((node_bytes * span - memory.shared) / memory.each * (1 + 1e-9))
+        places = np.maximum(np.ceil(spans[taken] / span), np.ceil(replicas / room))
+    fits = (room >= 1) & (places * span < len(problem.memory.nodes) + span) & ~np.isnan(needed)
+    held = np.where(fits, places, 1.0) * memory.shared + replicas * memory.each
+    return np.where(fits, held, np.inf)
 
 
 def _live(problem: Problem, inside: NDArray[np.bool_]) -> Array:

@@ -46,6 +46,16 @@ class Held:
 
 
 @dataclass(frozen=True)
+class _Seats:
+    """What each kind takes of each node, by how much nodes are asked for more DRAM traffic than they serve, and whether
+    there is no better choice."""
+
+    counts: list[list[int]]
+    excess: int
+    complete: bool
+
+
+@dataclass(frozen=True)
 class _Demand:
     """What is to be placed on nodes: `draws` and `cap` of DRAM traffic, and memory where it is limited."""
 
@@ -64,16 +74,18 @@ def place(
     `held` limits the memory of each node. Raises: Unplaceable where the replicas do not fit groups or nodes.
     """
     units = units_of(problem, stages)
-    traffic = _traffic(graph, stages, units)
-    kinds = [[unit] for unit in units]
-    if len(units) > MOST_UNITS or len(stages) == 1:
-        traffic, kinds = {}, _alike(units)
-    draws, cap = _draws(machine, stages, kinds)
+    alike = _demand(machine, stages, _alike(units), {}, held)
     if len(machine.nodes) == 1 and held is None:
-        counts, complete = [[sum(max(1, unit.groups) for unit in kind)] for kind in kinds], True
+        cores, complete = _cores(machine, alike.kinds, [[sum(max(1, u.groups) for u in k)] for k in alike.kinds]), True
     else:
-        counts, complete = _solve(_Demand(kinds, traffic, draws, cap, held), machine)
-    cores = _cores(machine, kinds, counts)
+        seats = _solve(alike, machine)
+        assert seats is not None
+        cores, complete = _cores(machine, alike.kinds, seats.counts), seats.complete
+        if 1 < len(units) <= MOST_UNITS and len(stages) > 1:
+            each = _demand(machine, stages, [[unit] for unit in units], _traffic(graph, stages, units), held)
+            near = _solve(each, machine, seats.excess)
+            complete = near is not None and near.complete
+            cores = _cores(machine, each.kinds, near.counts) if near else cores
     placed = tuple(
         Placed(
             tuple(graph.ops[v].name for v in stage.ops),
@@ -112,29 +124,35 @@ def _traffic(graph: Graph, stages: Sequence[StageChoice], units: list[Unit]) -> 
     return {pair: max(1, round(size / 64)) for pair, size in out.items()}
 
 
-def _draws(machine: Machine, stages: Sequence[StageChoice], kinds: list[Kind]) -> tuple[list[int], int]:
-    """DRAM bytes per item that one unit (or one of its groups) of each kind draws, in 1/4096 of what all draw, and
-    what a node can serve in the plan's period; nothing where no figure limits a node."""
+def _demand(
+    machine: Machine, stages: Sequence[StageChoice], kinds: list[Kind], traffic: dict[tuple[int, int], int],
+    held: Held | None,
+) -> _Demand:  # fmt: skip
+    """`draws`: DRAM bytes per item that one unit (or one of its groups) of each kind draws, in 1/4096 of what all draw;
+    `cap`: what a node can serve in the plan's period; nothing where no figure limits a node."""
     each = [stage.dram_bytes / stage.replicas for stage in stages]
     drawn = [each[kind[0].stage] * len(kind[0].replicas) for kind in kinds]
     total = sum(x * len(kind) for x, kind in zip(drawn, kinds, strict=True))
     figure = machine.memory.node_bandwidth_bytes_per_s
     if total == 0 or figure is None:
-        return [0] * len(kinds), 0
+        return _Demand(kinds, traffic, [0] * len(kinds), 0, held)
     period = max(stage.load_s / stage.replicas for stage in stages)
     draws = [math.ceil(4096 * x / total / max(1, kind[0].groups)) for x, kind in zip(drawn, kinds, strict=True)]
-    return draws, math.floor(4096 * figure.value * period / total)
+    return _Demand(kinds, traffic, draws, math.floor(4096 * figure.value * period / total), held)
 
 
-def _solve(demand: _Demand, machine: Machine) -> tuple[list[list[int]], bool]:
-    """CP-SAT: for each kind how many units each node gets; for a unit of several groups, how many of its groups."""
+def _solve(demand: _Demand, machine: Machine, most_excess: int | None = None) -> _Seats | None:
+    """CP-SAT: for each kind how many units each node gets; for a unit of several groups, how many of its groups.
+
+    None where nothing was found with at most `most_excess`, which is known to be possible.
+    """
     from ortools.sat.python import cp_model
 
     model = cp_model.CpModel()
     nodes, size, kinds = range(len(machine.nodes)), machine.cores_per_group, demand.kinds
     whole = [sum(machine.node_of_group[g] == n for g in machine.whole_groups) for n in nodes]
     cores = [sum(map(len, node.groups)) for node in machine.nodes]
-    take, cost, spans = [], [], {}
+    take, cost, spans, excess = [], [], {}, []
     for k, kind in enumerate(kinds):
         amount = max(1, kind[0].groups) if len(kind) == 1 else len(kind)
         take.append([model.new_int_var(0, amount, f"take_{k}_{n}") for n in nodes])
@@ -149,14 +167,15 @@ def _solve(demand: _Demand, machine: Machine) -> tuple[list[list[int]], bool]:
         model.add(sum(take[k][n] * (size if kind[0].groups else kind[0].cores) for k, kind in enumerate(kinds))
                   <= cores[n])  # fmt: skip
     for n in nodes if any(demand.draws) else []:
-        excess = model.new_int_var(0, 4096 * 2, f"excess_{n}")
-        model.add(sum(draw * take[k][n] for k, draw in enumerate(demand.draws)) <= demand.cap + excess)
-        cost.append(DRAW_COST * excess)
+        excess.append(model.new_int_var(0, 4096 * 2, f"excess_{n}"))
+        model.add(sum(draw * take[k][n] for k, draw in enumerate(demand.draws)) <= demand.cap + excess[-1])
+    if most_excess is not None:
+        model.add(sum(excess) <= most_excess)
     if demand.held is not None:
         _within_memory(model, take, spans, demand.kinds, demand.held, whole)
-    cost += _apart(model, take, demand.traffic, machine)
+    cost += [DRAW_COST * x for x in excess] + _apart(model, take, demand.traffic, machine)
     model.minimize(sum(cost))
-    return _optimised(model, take)
+    return _optimised(model, take, excess, required=most_excess is None)
 
 
 def _within_memory(
@@ -171,16 +190,16 @@ def _within_memory(
         present: dict[int, Any] = {}
         for k, kind in enumerate(kinds):
             s = kind[0].stage
-            if kind[0].groups > 1:
-                fewest = max(1, -(-kind[0].groups // max(whole)))
-                share = (held.weights[s] + held.replica[s]) / fewest
-                terms.append(math.ceil(share / unit) * spans[k, n])
+            fewest = max(1, -(-kind[0].groups // max(whole)))
+            if fewest > 1:
+                terms.append(math.ceil((held.weights[s] + held.replica[s]) / fewest / unit - 1e-3) * spans[k, n])
                 continue
             if s not in present:
                 present[s] = model.new_bool_var(f"present_{s}_{n}")
-                terms.append(math.ceil(held.weights[s] / unit) * present[s])
+                terms.append(math.ceil(held.weights[s] / unit - 1e-3) * present[s])
             model.add(take[k][n] == 0).only_enforce_if(present[s].negated())
-            terms.append(math.ceil(held.replica[s] * len(kind[0].replicas) / unit) * take[k][n])
+            each = math.ceil(held.replica[s] * len(kind[0].replicas) / unit - 1e-3)
+            terms.append(each * (spans[k, n] if kind[0].groups > 1 else take[k][n]))
         model.add(sum(terms) <= 2**20)
 
 
@@ -207,7 +226,7 @@ def _first(model: Any, take: list[Any], k: int) -> list[Any]:
     return first
 
 
-def _optimised(model: Any, take: list[list[Any]]) -> tuple[list[list[int]], bool]:
+def _optimised(model: Any, take: list[list[Any]], excess: list[Any], *, required: bool) -> _Seats | None:
     """The best counts within the work limit: one worker and a fixed seed, so that they are always the same."""
     from ortools.sat.python import cp_model
 
@@ -215,13 +234,17 @@ def _optimised(model: Any, take: list[list[Any]]) -> tuple[list[list[int]], bool
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
     solver.parameters.max_deterministic_time = WORK_LIMIT
+    solver.parameters.catch_sigint_signal = False  # it would leave Ctrl-C without a handler
     status = solver.solve(model)
+    if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        counts = [[solver.value(x) for x in row] for row in take]
+        return _Seats(counts, sum(solver.value(x) for x in excess), bool(status == cp_model.OPTIMAL))
+    if not required:
+        return None
     if status == cp_model.INFEASIBLE:
         raise Unplaceable
-    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        raise NoPlanInTime("no placement was found within the work limit of CP-SAT",
-                           advice="Fewer stages or replicas make it smaller: --max-stages, --replicas.")  # fmt: skip
-    return [[solver.value(x) for x in row] for row in take], bool(status == cp_model.OPTIMAL)
+    raise NoPlanInTime("no placement was found within the work limit of CP-SAT",
+                       advice="Fewer stages or replicas make it smaller: --max-stages, --replicas.")  # fmt: skip
 
 
 def _relative(machine: Machine, a: int, b: int) -> int:

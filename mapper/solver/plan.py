@@ -19,10 +19,12 @@ from mapper.plans.check import optimal_gap, value_of, violations
 from mapper.plans.model import ModelRef, Plan, Proof, Request, Solver, Status, TensorSpec
 from mapper.solver.aim import Aim, aimed
 from mapper.solver.alternatives import alternatives
-from mapper.solver.fitting import Case, Fitting, fitting
+from mapper.solver.fitting import Case, Fitting
+from mapper.solver.peer_plan import attributed, fitting_by, require_kept
 from mapper.solver.problem import Limits, Objective, Problem, problem_of
 from mapper.solver.search import Progress, Search, silent
 from mapper.solver.stop import Stop
+from mapper.solver.strategies import OPTIMAL
 
 NEAR_OPTIMAL = 0.01
 ASSUMPTIONS = (
@@ -47,13 +49,16 @@ def plan(
     progress: Progress = silent,
     time_limit_s: float | None = None,
     stop: Stop | None = None,
+    planner: str = OPTIMAL,
+    strategy: str = OPTIMAL,
 ) -> Plan:
     """The best mapping of `graph` onto `machine` under `limits`, with what was proved of it.
 
     Best is the least period ("throughput"), or the least latency, or the fewest cores, and then the least period. Of
     plans within `near_optimal` (a fraction) of the best period, the one with the fewest stages is chosen. `model` says
     where the graph comes from, so that the plan can be run from its file. After `time_limit_s` seconds, or when
-    interrupted (`stop.interrupted` then), the best plan so far is taken.
+    interrupted (`stop.interrupted` then), the best plan so far is taken. `planner` (`solver.peers`) and `strategy` (the
+    placement, `solver.strategies`) name what others do.
 
     A graph that brings its own times is planned with those; where tensors have bytes only, `costs` must price them
     (`cost.imported.given_costs`).
@@ -68,9 +73,9 @@ def plan(
     if limits.stages is not None and limits.stages > problem.ops:
         raise UsageError(f"{limits.stages} stages were asked for, but {graph.name} has {problem.ops} ops")
     search = Search(problem, progress=progress, stop=stop or Stop(time_limit_s))
-    enough = optimal_gap(table.source)
-    aim = aimed(search, objective, limits, enough / 4)
-    found = fitting(Case(graph, machine, table, search), aim.limits, limits, near_optimal, enough / 4)
+    fine = optimal_gap(table.source) / 4
+    aim = aimed(search, objective, limits, fine)
+    found = fitting_by(planner, strategy, Case(graph, machine, table, search), aim.limits, limits, near_optimal, fine)
     made = Plan(
         model=model or reference(graph),
         machine=machine,
@@ -86,7 +91,8 @@ def plan(
         alternatives=alternatives(search, found.solution, limits),
         provenance={"mapper": __version__, "topology_sha256": sha256(plain(machine))},
     )  # fmt: skip
-    wrong = violations(made, graph, table)
+    made = attributed(made, planner, strategy, found.solution, problem)
+    wrong = require_kept(planner, strategy, violations(made, graph, table))
     if wrong:  # no assert statement: this must be looked at under python -O too
         raise AssertionError(f"the planner made a plan that its own check refuses: {wrong}")
     return made

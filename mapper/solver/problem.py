@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -252,3 +252,26 @@ def _together(graph: Graph) -> tuple[tuple[int, ...], ...]:
 def merged(values: Array, members: Sequence[Sequence[int]]) -> Array:
     """The sum of `values` (first axis: ops) over each of `members`."""
     return np.array([values[list(ops)].sum(axis=0) for ops in members])
+
+
+def shared(problem: Problem, parts: int) -> Problem:
+    """`problem` on one of `parts` equal parts of its machine."""
+    memory = problem.memory and replace(
+        problem.memory, nodes=problem.memory.nodes[: len(problem.memory.nodes) // parts]
+    )
+    return replace(
+        problem, groups=problem.groups // parts, cores=problem.cores // parts,
+        dram_bytes_per_s=problem.dram_bytes_per_s / parts, memory=memory,
+    )  # fmt: skip
+
+
+def multiplied(solution: Solution, parts: int) -> Solution:
+    """`solution` of one part of a machine on all of its `parts` equal parts."""
+    return replace(
+        solution,
+        stages=tuple(replace(stage, replicas=stage.replicas * parts) for stage in solution.stages),
+        period_s=solution.period_s / parts,
+        best_period_s=solution.best_period_s / parts,
+        bound_s=solution.bound_s / parts,
+        strict=solution.strict and multiplied(solution.strict, parts),
+    )

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mapper.solver import bounds
-from mapper.solver.cover import Cell, Covers, cover, stage_cores
+from mapper.solver.cover import Cell, Covers, cover, replicas_needed, stage_cores
 from mapper.solver.intervals import Intervals
 from mapper.solver.labels import labels
 from mapper.solver.memory import needed_memory
@@ -20,22 +22,33 @@ if TYPE_CHECKING:
     from mapper.solver.search import Search
 
 
+FIRST_REACH = 0.01
+"""How far above the bound, relative to it, the best period is looked for first: it is seldom far."""
+
+
 @dataclass(frozen=True)
 class Found:
-    """A cover at a period: its cells with their replicas, its true period, its latency and cores."""
+    """A cover at a period: its cells with their replicas, its true period, its latency and cores.
+
+    `final`: it took so much to find that none with fewer cores is looked for.
+    """
 
     cells: tuple[Cell, ...]
     replicas: tuple[int, ...]
     period_s: float
     latency_s: float
     cores: int
+    final: bool = False
 
 
 class Request:
-    """One set of limits on a search. `refuted` is the longest period that is proved to be out of reach."""
+    """One set of limits on a search. `refuted` is the longest period that is proved to be out of reach.
 
-    def __init__(self, search: Search, limits: Limits) -> None:
-        self.search, self.limits = search, limits
+    `even`: plans only of which each stage by itself draws on all NUMA nodes' DRAM evenly enough.
+    """
+
+    def __init__(self, search: Search, limits: Limits, *, even: bool = False) -> None:
+        self.search, self.limits, self.even = search, limits, even
         self.problem = search.reduction.problem
         self.costs = restricted(search.costs, self.problem, limits)
         self.cores = min(self.problem.cores, limits.max_cores or self.problem.cores)
@@ -51,7 +64,7 @@ class Request:
         """
         decision = self.decide(period_s, stages, cores)
         if decision.cells is not None and decision.covers is not None:
-            return self.found(decision.covers, decision.cells)
+            return replace(self.found(decision.covers, decision.cells), final=decision.exhausted)
         if decision.refuted and cores is None:
             self.refuted = max(self.refuted, period_s)
         return None
@@ -69,7 +82,7 @@ class Request:
                 return Decision(None, None)
             width = len(passes[0][0].front()) - 1
             cells, none = labels(limited, passes, width, counts[-1], self.limits.max_replicas)
-            return Decision(passes[0][0] if cells else None, cells, none)
+            return Decision(passes[0][0] if cells else None, cells, none, exhausted=True)
 
         return decide(self.resources(period_s), run, exhaust)
 
@@ -100,11 +113,22 @@ class Request:
         latency = self.limits.max_latency_s
         out = [Resource("latency", self.costs.load_s, math.inf if latency is None else latency)]
         if math.isfinite(self.problem.dram_bytes_per_s):
-            out.append(Resource("DRAM", self.costs.dram_bytes, period_s * self.problem.dram_bytes_per_s))
+            amount = self._uneven_bytes(period_s) if self.even else self.costs.dram_bytes
+            out.append(Resource("DRAM", amount, period_s * self.problem.dram_bytes_per_s))
         memory = self.limits.node_memory_bytes
         if memory is not None:
-            amount = needed_memory(self.costs, self.search.memory, self.search.problem, period_s)
+            amount = needed_memory(self.costs, self.search.memory, self.search.problem, period_s, memory)
             out.append(Resource("memory", amount, memory * self.search.nodes))
+        return out
+
+    def _uneven_bytes(self, period_s: float) -> Array:
+        """DRAM bytes of each stage, as many times as all nodes together would draw if each drew what the one does that
+        has most of the stage's replicas."""
+        replicas, nodes = replicas_needed(self.costs, period_s), self.search.nodes
+        memory = self.search.problem.memory
+        spans = [memory.span(int(cores)) if memory else 1 for cores in self.costs.cores]
+        shares = replicas * np.array(spans, dtype=float)[:, None]
+        out: Array = self.costs.dram_bytes * np.nan_to_num(nodes * np.ceil(shares / nodes) / shares, nan=1.0)
         return out
 
     def found(self, covers: Covers, cells: tuple[Cell, ...]) -> Found:
@@ -145,22 +169,21 @@ class Request:
 
     def _better(self, best: Found, tolerance: float) -> Iterator[Found]:
         """The best cover after each probe, until bound and period meet or the time is up."""
-        low, at = self.refuted, best.period_s * (1 - tolerance)
+        low, at, reach = self.refuted, best.period_s * (1 - tolerance), FIRST_REACH
         while low < best.period_s * (1 - tolerance) and not self.search.stop.reached:
             found = self.feasible(at)
             if found is None:
-                low = max(low, at)
+                low, reach = max(low, at), 4 * reach
             elif found.period_s < best.period_s:
                 best = found
             yield best
-            at = min(
-                max(math.sqrt(low * best.period_s), low * (1 + tolerance / 4)), best.period_s * (1 - tolerance / 2)
-            )
+            at = min(math.sqrt(low * best.period_s), low * (1 + reach))
+            at = min(max(at, low * (1 + tolerance / 4)), best.period_s * (1 - tolerance / 2))
 
     def single_stage(self) -> Found | None:
         """The best copies of the whole model, or None where the limits forbid any (or memory is limited, which decides
         how many there can be)."""
-        if self.limits.stages not in (None, 1) or self.limits.node_memory_bytes is not None:
+        if self.limits.stages not in (None, 1) or self.limits.node_memory_bytes is not None or self.even:
             return None
         pair = int(self.costs.begin[-2] + (self.costs.source[self.costs.begin[-2] :] == 0).argmax())
         latency = self.limits.max_latency_s or math.inf
@@ -184,13 +207,18 @@ class Request:
     # of equally good plans the simplest
 
     def fewest_stages(self, best: Found, within_s: float, tolerance: float) -> Found:
-        """The plan with the fewest stages whose period is at most `within_s`; of those the best period found."""
-        if self.limits.stages is not None or len(best.cells) == 1 or self.search.stop.reached:
-            return self._fewest_cores(best)
+        """The plan with the fewest stages whose period is at most `within_s`; of those the best period found.
+
+        Where nothing may be lost and stages would have to be counted for it, `best` with the fewest cores.
+        """
+        exactly = within_s <= best.period_s and not self.core_a_stage
+        if self.limits.stages is not None or len(best.cells) == 1 or exactly or self.search.stop.reached:
+            return self._fewest_cores(best, None if exactly else len(best.cells))
         found = self.feasible(within_s, len(best.cells) - 1)
         if found is None:
-            return self._fewest_cores(best)
-        return self._fewest_cores(self._tightened(found, best.period_s, len(found.cells), tolerance))
+            return self._fewest_cores(best, len(best.cells))
+        tightened = self._tightened(found, best.period_s, len(found.cells), tolerance)
+        return self._fewest_cores(tightened, len(tightened.cells))
 
     def _tightened(self, found: Found, low: float, stages: int, tolerance: float) -> Found:
         """Lowers the period with at most `stages` stages, by halves down to `tolerance`."""
@@ -204,11 +232,11 @@ class Request:
                 found = better
         return found
 
-    def _fewest_cores(self, found: Found) -> Found:
-        """Of covers with the same period and number of stages the one with the fewest cores, then least latency."""
-        if self.search.stop.reached:
+    def _fewest_cores(self, found: Found, stages: int | None) -> Found:
+        """Of covers with the same period and at most `stages` the one with the fewest cores, then least latency."""
+        if self.search.stop.reached or found.final:
             return found
-        again = self.feasible(found.period_s * (1 + 1e-12), len(found.cells))
+        again = self.feasible(found.period_s * (1 + 1e-12), stages)
         return again if again is not None and again.period_s <= found.period_s * WITHIN else found
 
     # in terms of the original ops

@@ -51,11 +51,15 @@ class Resource:
 
 @dataclass(frozen=True)
 class Decision:
-    """A cover that keeps every limit with the pass that found it, or none: then `refuted` says whether none exists."""
+    """A cover that keeps every limit with the pass that found it, or none: then `refuted` says whether none exists.
+
+    `exhausted`: it took looking at all covers, so that another look for one with fewer cores is not worth it.
+    """
 
     covers: Covers | None
     cells: tuple[Cell, ...] | None
     refuted: bool = False
+    exhausted: bool = False
 
 
 REFUTED = Decision(None, None, refuted=True)
@@ -117,7 +121,7 @@ def best_weights(rows: Sequence[tuple[float, ...]]) -> tuple[tuple[float, ...], 
     compared.
     """
     columns = len(rows[0])
-    table = np.array(rows)
+    table = np.minimum(np.array(rows), 1e30)  # a limit of 0 makes infinite rows
     best, value = np.eye(columns)[0], -math.inf
     for count in range(1, columns + 1):
         for support in itertools.combinations(range(columns), count):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
+from mapper.errors import Infeasible
 from mapper.solver.coarsen import coarsen
 from mapper.solver.ideals import Ideals, ideals, most_ideals
 from mapper.solver.infeasible import infeasible
 from mapper.solver.intervals import Intervals, intervals
 from mapper.solver.memory import StageMemory, stage_memory
-from mapper.solver.problem import Limits, Problem, Solution
+from mapper.solver.problem import Limits, Problem, Solution, multiplied, shared
 from mapper.solver.reduce import Reduction, reduce
 from mapper.solver.request import Request
 from mapper.solver.stop import Stop
@@ -62,18 +64,21 @@ class Search:
         """What every stage holds in memory."""
         return stage_memory(self.problem, self.reduction, self.ideals.member, self.costs)
 
-    def throughput(self, limits: Limits, near_optimal: float = 0.0, tolerance: float = PRECISION) -> Solution:
+    def throughput(
+        self, limits: Limits, near_optimal: float = 0.0, tolerance: float = PRECISION, *, even: bool = False
+    ) -> Solution:
         """The least period under `limits`; of plans within `near_optimal` of it the one with fewest stages.
 
-        Where the time is up or the user interrupts, the best plan so far (`Solution.stopped`).
+        Where the time is up or the user interrupts, the best plan so far (`Solution.stopped`). With `even` the best of
+        the plans whose stages each draw on all nodes' DRAM evenly; the bound is that of such plans then.
 
         Raises: Infeasible, with the smallest change of each limit that would help.
         """
         apart = reduce(self.problem, idle=False) if limits.stages is not None else self.exact
         if apart.problem.ops > self.exact.problem.ops:
             other = Search(self.problem, progress=self.progress, idle=False, stop=self.stop)
-            return other.throughput(limits, near_optimal, tolerance)
-        request = Request(self, limits)
+            return other.throughput(limits, near_optimal, tolerance, even=even)
+        request = Request(self, limits, even=even)
         found = request.least_period(tolerance)
         if found is None:
             raise infeasible(self, limits)
@@ -86,6 +91,29 @@ class Search:
         solution = request.solution(chosen, best.period_s, proved)
         strict = request.solution(best, best.period_s, proved) if chosen.period_s > best.period_s else None
         return replace(solution, strict=strict)
+
+    def alike(self, parts: int, limits: Limits, near_optimal: float, tolerance: float) -> Solution | None:
+        """The least period of plans that are the same on each of `parts` equal parts of the machine, None where there
+        is none. The bound is that of such plans only."""
+        if any(number and number < parts for number in (limits.max_replicas, limits.max_cores)):
+            return None
+        part = copy.copy(self)
+        part.problem, reduced = shared(self.problem, parts), shared(self.reduction.problem, parts)
+        part.exact = replace(self.exact, problem=shared(self.exact.problem, parts))
+        part.reduction = part.exact if self.reduction is self.exact else replace(self.reduction, problem=reduced)
+        known = limits.configurations or self.problem.configs
+        smaller = replace(
+            limits,
+            max_replicas=limits.max_replicas and limits.max_replicas // parts,
+            max_cores=limits.max_cores and limits.max_cores // parts,
+            min_throughput_per_s=limits.min_throughput_per_s and limits.min_throughput_per_s / parts,
+            configurations=tuple(config for config in known if config.groups <= part.problem.groups),
+        )
+        try:
+            found = part.throughput(smaller, near_optimal, tolerance)
+        except Infeasible:
+            return None
+        return multiplied(found, parts)
 
     def least_latency(self, limits: Limits, tolerance: float = PRECISION) -> tuple[float, float]:
         """The least sum of loads under `limits` but that on latency, and a proved bound of it.
@@ -120,10 +148,10 @@ class Search:
 
         Raises: Infeasible, as `throughput`.
         """
-        request = Request(self, replace(limits, max_cores=None))
+        request = Request(self, limits)
         found = request.feasible(limits.max_period_s)
         if found is None:
-            raise infeasible(self, replace(limits, max_cores=None))
+            raise infeasible(self, limits)
         low = proved = 0
         best = found.cores
         while best - low > 1 and not self.stop.reached:

@@ -148,3 +148,41 @@ def test_a_table_whose_reader_has_left_is_no_error() -> None:
         assert process.stdout is not None
         process.stdout.close()
         assert (process.wait(), process.stderr.read() if process.stderr else b"") == (0, b"")
+
+
+def test_one_plan_a_length(tmp_path: Path) -> None:
+    """Longer sequences take longer; each plan is for its length, in a file of its own, and checks."""
+    file = tmp_path / "plan.json"
+    done = mapper("plan", "--model", "distilbert", "--topo", "uniform:2", "--lengths", "64,16", "-q", "-o", file)
+    assert done.code == 0, done.err
+    made = {n: json.loads((tmp_path / f"plan.{n}.json").read_text()) for n in (16, 64)}
+    assert not file.exists()
+    assert made[16]["predicted"]["period_s"] < made[64]["predicted"]["period_s"]
+    for n, plan in made.items():
+        assert plan["model"]["options"] == {"length": n}
+        assert {tuple(item["shape"]) for item in plan["model"]["item"]} == {(1, n)}
+        assert f"plan.{n}.json" in done.out
+    assert mapper("check", tmp_path / "plan.16.json").code == 0
+
+
+@pytest.mark.parametrize("given", ["64,", "a", "64,0", "-3"])
+def test_lengths_that_are_none(given: str) -> None:
+    done = mapper("plan", "--model", "distilbert", f"--lengths={given}")
+    assert done.code == 2 and "numbers such as 32,128,512 were expected" in done.err
+
+
+def test_an_onnx_file_is_planned_and_checked_and_says_why_it_is_not_run(tmp_path: Path) -> None:
+    from tests.graph.test_onnx import small
+
+    file, plan = small(tmp_path), tmp_path / "plan.json"
+    done = mapper("plan", "--model", file, "--topo", "sg2042", "--batch", 2, "-q", "-o", plan)
+    assert done.code == 0, done.err
+    written = json.loads(plan.read_text())
+    assert written["model"]["item"][0]["shape"] == [2, 3, 8, 8]
+    assert written["model"]["weights"].startswith("sha256:")
+    checked = mapper("check", plan)
+    assert (checked.code, checked.err) == (0, "") and "every load, byte and edge" in checked.out
+    ran = mapper("run", plan)
+    assert ran.code == 2 and "ONNX" in ran.err
+    refused = mapper("plan", "--model", file, "--topo", "sg2042", "--seed", 1)
+    assert refused.code == 2 and "takes no seed" in refused.err

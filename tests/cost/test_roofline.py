@@ -7,7 +7,7 @@ import math
 import pytest
 from hypothesis import given, settings
 
-from mapper.cost.configurations import configurations, parse_configurations
+from mapper.cost.configurations import Config, configurations, parse_configurations
 from mapper.cost.residency import DRAM, GROUP, PACKAGE
 from mapper.cost.roofline import roofline
 from mapper.cost.transfer import nearest, transfer_s
@@ -16,6 +16,7 @@ from mapper.graph.model import Graph
 from mapper.machine.files import load_machine
 from mapper.machine.model import Machine
 from tests.planning.graphs import graphs, machines
+from tests.planning.test_machines import with_figure
 
 SG2042 = load_machine("sg2042")
 
@@ -90,3 +91,22 @@ def test_costs_are_finite_and_nearer_caches_are_not_slower(graph: Graph, machine
     if machine.group_cache is None or machine.group_cache.core_bandwidth_bytes_per_s is None:
         return
     assert (table.seconds[:, :, GROUP] <= table.seconds[:, :, DRAM] + 1e-15).all()
+
+
+def test_weights_of_a_team_that_spans_nodes_are_read_at_the_distances_between_them() -> None:
+    """SG2042: two nodes at 10 and 15 mean 1.25 times the latency, four nodes 2.0 times, one node none."""
+    assert [SG2042.interleaved_latency(g) for g in (1, 4, 5, 8, 16)] == [1, 1, 1.25, 1.25, 2.0]
+    weights = [{"name": "w", "bytes": 10**9, "touched_bytes": 10**9}]
+    streams = graph(kind="matmul", flop=1e8, elements=10**6, weights=weights)
+    slow = with_figure(SG2042, "memory", package_bandwidth_bytes_per_s=None)
+    uniform = slow.model_copy(update={"distances": None})
+    for groups, times in ((4, 1.0), (8, 1.25), (16, 2.0)):
+        near, far = (roofline(streams, m, (Config(groups, 4),)).compute_s[0, 0, DRAM] for m in (uniform, slow))
+        assert far / near == pytest.approx(times), groups
+    alone = graph(kind="matmul", flop=1e4, elements=10, weights=weights)  # too little work for more than one thread
+    near, far = (roofline(alone, m, (Config(16, 4),)).compute_s[0, 0, DRAM] for m in (uniform, slow))
+    assert far / near == pytest.approx(2.0), "its weights are spread all the same"
+
+
+def test_memory_that_a_package_limits_is_no_slower_for_the_distance() -> None:
+    assert SG2042.team_dram_bytes_per_s(64, 16, spread=16) == 38.9e9

@@ -179,7 +179,7 @@ def test_the_command_plans_and_checks_a_graph_file(tmp_path: Path) -> None:
     [
         (("--topo", "sg2042"), "equal units"),
         (("--topo", "uniform:2", "--batch", "2"), "--batch is for models"),
-        (("--topo", "uniform:2", "--model", "vit"), "either a model or a graph"),
+        (("--topo", "uniform:2", "--model", "vit"), "name a model, a graph or a problem file"),
         (("--topo", "uniform:2", "--replicas", "many"), "--replicas many"),
         (("--topo", "uniform:2", "--bandwidth", "0"), "more than 0"),
         (("--topo", "uniform:9", "--stages", "9"), "9 stages were asked for"),

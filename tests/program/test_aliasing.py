@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn import functional
 
 from mapper.program.split import split
-from tests.tracing import Traced, traced
 from tests.program.modules import convex, run_pieces, same
+from tests.tracing import Traced, traced
 
 QUICK = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from mapper.program.model import Program
 from mapper.program.split import split
 from mapper.program.views import views
-from tests.tracing import cuts
 from tests.program.modules import NAMES, Case, case, convex, partitions, run_pieces, same
+from tests.tracing import cuts
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

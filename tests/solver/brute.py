@@ -71,8 +71,8 @@ def nodes_of(problem: Problem) -> int:
     return len(problem.memory.nodes) if problem.memory else 1
 
 
-def held(problem: Problem, stage: Stage, c: int, replicas: int) -> float:
-    """Bytes that a stage needs on all nodes together, on as few nodes as have the cores."""
+def held(problem: Problem, stage: Stage, c: int, replicas: int, node_bytes: float) -> float:
+    """Bytes that a stage needs on all nodes together, on as few nodes as have the cores and room for the replicas."""
     if problem.memory is None:
         return 0.0
     memory, inside = problem.memory, set(stage)
@@ -90,6 +90,10 @@ def held(problem: Problem, stage: Stage, c: int, replicas: int) -> float:
     config = problem.configs[c]
     spans = memory.span(config.cores)
     copies = math.ceil(memory.span(min(replicas * config.cores, sum(memory.nodes))) / spans)
+    while (math.ceil(replicas / copies) * each + weights) > node_bytes * spans * WITHIN:
+        copies += 1
+        if copies > replicas or (copies - 1) * spans >= len(memory.nodes):
+            return math.inf
     return float(copies * weights + replicas * each)
 
 
@@ -106,7 +110,7 @@ def options(problem: Problem, stage: Stage, limits: Limits) -> list[Way]:
                 cores = replicas * config.cores
                 cores = math.ceil(cores / size) * size if alone else cores
                 if cost is not None and cores <= total:
-                    memory = held(problem, stage, c, replicas)
+                    memory = held(problem, stage, c, replicas, limits.node_memory_bytes or math.inf)
                     found.append(Way(cost[0] / replicas, cost[0], cost[1], cores, memory))
     return found
 

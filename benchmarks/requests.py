@@ -1,0 +1,124 @@
+"""Claim: every model of the library on every kind of machine is planned within 10 s under each of five requests, proved
+optimal or with a gap of at most 1 %; the geometric mean of bound / objective is at least 0.995 for each request.
+
+    python benchmarks/requests.py [--topo sg2042 ...] [--markdown] [-o requests.json] [model ...]
+
+The requests: the best throughput; with one replica a stage; with latency at most 1.5 and 3 times the least; with half
+of the memory per NUMA node that the best throughput needs. Seconds are those of planning, without tracing the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mapper.cost.configurations import configurations
+from mapper.cost.roofline import roofline
+from mapper.errors import MapperError
+from mapper.graph.model import Graph
+from mapper.machine.files import load_machine
+from mapper.machine.model import Machine
+from mapper.plans.model import Plan
+from mapper.plans.source import graph_of_source
+from mapper.program.cards import card_names
+from mapper.solver.plan import plan
+from mapper.solver.problem import Limits, problem_of
+from mapper.solver.search import Search
+
+MACHINES = ("sg2042", "sg2044", "epyc-7763", "epyc-9684x", "altra-q80-30")
+REQUESTS = ("free", "one replica", "latency 1.5x", "latency 3x", "half memory")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One request: what came out, or why nothing did."""
+
+    model: str
+    machine: str
+    request: str
+    seconds: float
+    status: str
+    period_s: float = math.nan
+    bound_s: float = math.nan
+    gap: float = math.nan
+    stages: int = 0
+    workers: int = 0
+
+
+def requests(graph: Graph, machine: Machine) -> Iterator[tuple[str, Limits]]:
+    """The five requests; the last needs the free plan first."""
+    least = Search(problem_of(graph, machine, roofline(graph, machine, configurations(machine)))).least_latency(Limits())
+    yield REQUESTS[0], Limits()
+    yield REQUESTS[1], Limits(max_replicas=1)
+    yield REQUESTS[2], Limits(max_latency_s=1.5 * least[0])
+    yield REQUESTS[3], Limits(max_latency_s=3 * least[0])
+    free = plan(graph, machine)
+    yield REQUESTS[4], Limits(node_memory_bytes=max(free.predicted.node_memory_bytes) / 2)
+
+
+def row(model: str, graph: Graph, machine: Machine, name: str, limits: Limits) -> Row:
+    """One request, timed."""
+    began = time.perf_counter()
+    made: Plan | None = None
+    try:
+        made = plan(graph, machine, limits=limits)
+        status = made.solver.status
+    except MapperError as error:
+        status = type(error).__name__
+    seconds = time.perf_counter() - began
+    if made is None:
+        return Row(model, machine.name, name, seconds, status)
+    solver, workers = made.solver, sum(len(stage.replicas) for stage in made.stages)
+    return Row(model, machine.name, name, seconds, status, solver.best_objective, solver.bound, solver.gap,
+               len(made.stages), workers)  # fmt: skip
+
+
+def summary(rows: list[Row]) -> Iterator[str]:
+    """A line a request: how many are optimal or within 1 %, the mean ratio, the largest gap and time."""
+    yield f"{'request':14} {'plans':>5} {'optimal':>7} {'≤ 1 %':>6} {'none':>5} {'mean bound/best':>15} {'largest gap':>22} {'slowest':>20}"
+    for name in REQUESTS:
+        of = [r for r in rows if r.request == name]
+        made = [r for r in of if not math.isnan(r.gap)]
+        if not made:
+            continue
+        mean = math.exp(sum(math.log(max(r.bound_s, 1e-300) / r.period_s) for r in made) / len(made))
+        worst, slow = max(made, key=lambda r: r.gap), max(of, key=lambda r: r.seconds)
+        yield (
+            f"{name:14} {len(made):5} {sum(r.status == 'optimal' for r in made):7} {sum(r.gap <= 0.01 for r in made):6} "
+            f"{len(of) - len(made):5} {mean:15.5f} {worst.gap:8.2%} {worst.model + ' ' + worst.machine:>13} "
+            f"{slow.seconds:6.1f} s {slow.model + ' ' + slow.machine:>13}"
+        )
+
+
+def main() -> None:
+    """Prints a line a plan, then the summary."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", help="models [all cards]")
+    parser.add_argument("--topo", nargs="+", default=list(MACHINES))
+    parser.add_argument("-o", "--output", type=Path)
+    given = parser.parse_args()
+    rows: list[Row] = []
+    for model in given.models or card_names():
+        graph, _ = graph_of_source(model)
+        for topo in given.topo:
+            machine = load_machine(topo)
+            for name, limits in requests(graph, machine):
+                found = row(model, graph, machine, name, limits)
+                rows.append(found)
+                print(f"{model:16} {topo:14} {name:14} {found.status:10} gap {found.gap:7.3%} {found.stages:3} stages "
+                      f"{found.workers:4} workers {found.seconds:6.1f} s", flush=True)  # fmt: skip
+    print()
+    print("\n".join(summary(rows)))
+    if given.output:
+        given.output.write_text(json.dumps([asdict(r) for r in rows], indent=1))
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

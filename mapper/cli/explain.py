@@ -1,0 +1,87 @@
+"""`mapper explain`: why a plan is as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mapper.cli.graph import GraphFile, graph_of_file
+from mapper.cli.output import Json, NamedModel, Progress, Trust, emit_json
+
+if TYPE_CHECKING:
+    from mapper.graph.model import Graph
+    from mapper.plans.model import Plan
+    from mapper.solver.explain import Section
+
+Only = Annotated[
+    str | None,
+    typer.Option(help="Some of binding, limits, marginal, alternatives, such as limits,marginal; binding is quick."),
+]
+
+
+def explain_command(
+    plan: Annotated[Path, typer.Argument(help="A plan file, or a bundle.")],
+    model: NamedModel = None,
+    graph: GraphFile = None,
+    trust: Trust = False,
+    only: Only = None,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+) -> None:
+    """Say what binds in a plan, which limits cost something, what a little more of the machine would bring, and why
+    native threads or copies are not better."""
+    from mapper.plans.file import load_plan
+    from mapper.reports.explain import explanation_json, explanation_text
+    from mapper.solver.explain import explain
+
+    wanted = _sections(only)
+    made = load_plan(plan)
+    with Progress(quiet or json) as progress:
+        work = _graph(made, model, graph, trust, progress)
+        found = explain(made, work, only=wanted, progress=progress.say)
+    if json:
+        emit_json(explanation_json(found))
+    else:
+        typer.echo("\n".join(explanation_text(found)))
+    if not found.complete:
+        raise KeyboardInterrupt
+
+
+def _sections(text: str | None) -> tuple[Section, ...]:
+    """The sections that `text` names, all of them where it is None. Raises: UsageError for another one."""
+    from mapper.errors import UsageError
+    from mapper.solver.explain import SECTIONS
+
+    if text is None:
+        return SECTIONS
+    names = [part.strip() for part in text.split(",")]
+    found = tuple(section for section in SECTIONS if section in names)
+    if unknown := [name for name in names if name not in SECTIONS]:
+        raise UsageError(f"--only {text}: there is no {unknown[0]!r}", advice=f"Some of {', '.join(SECTIONS)}.")
+    return found
+
+
+def _graph(plan: Plan, model: str | None, graph: Path | None, trust: bool, progress: Progress) -> Graph:
+    """The graph that `plan` is of. Raises: UsageError where it is to be named; BadInput where it is another one."""
+    from mapper.errors import BadInput, UsageError
+    from mapper.plans.source import graph_of_source, trusted
+
+    if graph is not None:
+        work, _ = graph_of_file(graph)
+        source = str(graph)
+    elif plan.request.costs.get("source") == "given" or plan.model.source.endswith((".json", ".txt")):
+        raise UsageError(
+            f"the plan is of a graph file ({plan.model.source}), and says no more of it",
+            advice="Name the file: mapper explain PLAN --graph FILE.",
+        )
+    else:
+        named = trusted(plan, model=model, trust=trust)
+        progress.say(f"Tracing {named.model.source} ...")
+        work, _ = graph_of_source(named.model.source, named.model.options)
+        source = named.model.source
+    if work.sha256 != plan.model.graph_sha256:
+        raise BadInput(source, f"is not the graph that the plan was made for: its hash is {work.sha256[:12]}…, the "
+                       f"plan's {plan.model.graph_sha256[:12]}…")  # fmt: skip
+    return work

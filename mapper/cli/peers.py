@@ -1,0 +1,105 @@
+"""What `mapper plan` has to compare with others: their planners, their placements, PipeDream's objective."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mapper.cost.table import CostTable
+    from mapper.graph.model import Graph
+    from mapper.machine.model import Machine
+    from mapper.plans.model import Plan
+    from mapper.solver.against import Rival
+    from mapper.solver.problem import Limits
+    from mapper.solver.search import Progress
+    from mapper.solver.stop import Stop
+
+Planner = Annotated[
+    str,
+    typer.Option(
+        help="Plan as others would: native, streams, equal-ops, equal-flop, equal-time, greedy, torchgpipe, pipedream, "
+        "dnn-partitioning, alpa."
+    ),
+]
+Strategy = Annotated[
+    str,
+    typer.Option(
+        "--placement",
+        help="Which cores replicas get: compact, scatter, round-robin, per-group, per-node, mesh-neighbour.",
+    ),
+]
+Against = Annotated[
+    str | None,
+    typer.Option(help="Show the plans of other planners beside this one: all, or names such as native,alpa."),
+]
+ObjectiveModel = Annotated[
+    str | None,
+    typer.Option(help="pipedream: its objective for training, as published, for graphs with its profiles."),
+]
+
+
+def compared(
+    plan: Plan, graph: Graph, table: CostTable | None, limits: Limits, text: str | None, progress: Progress
+) -> tuple[Rival, ...]:
+    """The plans of the planners that `text` names beside `plan`; none without `text`.
+
+    `table`: the costs of a graph that brings them, None for those of the machine.
+    """
+    if text is None:
+        return ()
+    from mapper.cost.configurations import configurations
+    from mapper.cost.roofline import roofline
+    from mapper.solver.against import against, rivals_of
+
+    costs = table or roofline(graph, plan.machine, configurations(plan.machine))
+    return against(plan, graph, costs, limits, rivals_of(text), progress)
+
+
+def pipedream_plan(
+    path: Path, machine: Machine, bandwidth: str | None, replicas: str | None, limits: Limits,
+    near_optimal: str | None, stop: Stop, progress: Progress,
+) -> Plan:  # fmt: skip
+    """The plan of the graph in `path` under PipeDream's objective."""
+    from mapper.cli.graph import BANDWIDTH, graph_of_file, most_replicas
+    from mapper.solver.pipedream_model import plan_pipedream
+    from mapper.units import parse_fraction, parse_rate
+
+    graph, reference = graph_of_file(path)
+    return plan_pipedream(
+        graph, machine, parse_rate(bandwidth or BANDWIDTH), limits=limits, model=reference, progress=progress,
+        near_optimal=parse_fraction(near_optimal or "0"), most_replicas=most_replicas(replicas or "any", True),
+        stop=stop,
+    )  # fmt: skip
+
+
+def rivals_document(rivals: tuple[Rival, ...]) -> dict[str, Any]:
+    """What a plan's JSON has besides for `--against`; nothing without rivals."""
+    return {"against": [dataclasses.asdict(rival) for rival in rivals]} if rivals else {}
+
+
+def require_known(
+    graph: Path | None, objective: str, objective_model: str | None, planner: str, placement: str, against: str | None
+) -> None:
+    """Raises UsageError for a name that does not exist, or options that exclude each other."""
+    from mapper.errors import UsageError
+    from mapper.solver.against import rivals_of
+    from mapper.solver.peers import require_planner
+    from mapper.solver.strategies import OPTIMAL, strategy_called
+
+    require_planner(planner)
+    strategy_called(placement)
+    if against is not None:
+        rivals_of(against)
+    if objective_model is None:
+        return
+    if objective_model != "pipedream":
+        raise UsageError(f"there is no objective model {objective_model!r}", advice="One of pipedream.")
+    if (objective, planner, placement, against) != ("throughput", OPTIMAL, OPTIMAL, None):
+        raise UsageError("--objective-model pipedream takes no --objective, --planner, --placement or --against",
+                         advice="What PipeDream's own program finds is shown beside its plan.")  # fmt: skip
+    if graph is None:
+        raise UsageError("--objective-model pipedream is for graphs with PipeDream's profiles: --graph FILE")

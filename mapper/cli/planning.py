@@ -1,0 +1,148 @@
+"""From the options of `mapper plan` to plans: what to plan, on which machine, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mapper.cli.graph import given_table, graph_of_file, most_replicas, refuse_model_options
+from mapper.cli.limits import limits_of, objective_of
+from mapper.cli.output import Progress
+from mapper.cli.peers import compared, pipedream_plan
+from mapper.cli.problem import write_problem
+from mapper.cli.source import model_options
+
+if TYPE_CHECKING:
+    from mapper.cost.table import CostTable
+    from mapper.graph.model import Graph
+    from mapper.machine.model import Machine
+    from mapper.plans.model import ModelRef, Plan
+    from mapper.solver.against import Rival
+    from mapper.solver.problem import Limits
+    from mapper.solver.stop import Stop
+
+AUTO = "auto"
+"""`--batch auto`: the number of elements an item that gives most elements a second."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `mapper plan` that say what to plan, as typed."""
+
+    model: str | None
+    graph: Path | None
+    bandwidth: str | None
+    batch: str
+    length: int | None
+    lengths: str | None
+    weights: Path | None
+    seed: int | None
+    trust: bool
+    objective: str
+    stages: int | None
+    max_stages: int | None
+    replicas: str | None
+    max_cores: int | None
+    max_latency: str | None
+    min_throughput: str | None
+    memory_per_node: str | None
+    together: list[str] | None
+    apart: list[str] | None
+    configurations: str | None
+    near_optimal: str | None
+    planner: str
+    placement: str
+    against: str | None
+    objective_model: str | None
+    problem_out: Path | None
+
+    @classmethod
+    def of(cls, parameters: dict[str, Any]) -> Asked:
+        """Those of all options of the command."""
+        return cls(**{field.name: parameters[field.name] for field in fields(cls)})
+
+    def limits(self, machine: Machine, costed: bool) -> Limits:
+        """What the plan must keep."""
+        return limits_of(
+            machine, stages=self.stages, max_stages=self.max_stages, replicas=most_replicas(self.replicas, costed),
+            max_cores=self.max_cores, max_latency=self.max_latency, min_throughput=self.min_throughput,
+            memory=self.memory_per_node, together=self.together, apart=self.apart, configurations=self.configurations,
+        )  # fmt: skip
+
+    def sizes(self) -> Sequence[int | None]:
+        """The sequence lengths to plan for: those of `--lengths`, else the one of `--length` (None: the card's)."""
+        from mapper.errors import UsageError
+
+        if self.lengths is None:
+            return [self.length]
+        parts = [part.strip() for part in self.lengths.split(",")]
+        if self.length is not None or not all(part.isdigit() and int(part) > 0 for part in parts):
+            raise UsageError(
+                f"--lengths {self.lengths}: numbers such as 32,128,512 were expected, and no --length beside them"
+            )
+        return sorted({int(part) for part in parts})
+
+
+@dataclass(frozen=True)
+class Made:
+    """A plan, and those of other planners where they were asked for."""
+
+    plan: Plan
+    rivals: tuple[Rival, ...] = ()
+
+
+def planned(asked: Asked, machine: Machine, length: int | None, stop: Stop, progress: Progress) -> Made:
+    """The plan for one sequence length, of the best batch where that is left open."""
+    from mapper.errors import UsageError
+    from mapper.solver.batches import best_batch
+
+    if asked.batch != AUTO:
+        if not asked.batch.isdecimal() or int(asked.batch) < 1:
+            raise UsageError(f"--batch {asked.batch}: a number from 1 was expected, or {AUTO}")
+        return _planned(asked, machine, length, int(asked.batch), stop, progress)
+    made: dict[int, Made] = {}
+
+    def of_batch(size: int) -> Plan:
+        progress.say(f"Items of {size} ...")
+        made[size] = _planned(asked, machine, length, size, stop, progress)
+        return made[size].plan
+
+    return made[best_batch(of_batch).request.batch]
+
+
+def _planned(asked: Asked, machine: Machine, length: int | None, batch: int, stop: Stop, progress: Progress) -> Made:
+    from mapper.solver.plan import plan
+    from mapper.units import parse_fraction
+
+    work, reference, table = _work(asked, machine, length, batch, progress)
+    limits = asked.limits(machine, work.costed)
+    if asked.problem_out is not None:
+        write_problem(asked.problem_out, work, machine, table, limits, progress, length if asked.lengths else None)
+    if asked.objective_model is not None and asked.graph is not None:
+        return Made(pipedream_plan(asked.graph, machine, asked.bandwidth, asked.replicas, limits, asked.near_optimal,
+                                   stop, progress.say))  # fmt: skip
+    found = plan(
+        work, machine, costs=table, model=reference, batch=batch, progress=progress.say, limits=limits, stop=stop,
+        objective=objective_of(asked.objective), planner=asked.planner, strategy=asked.placement,
+        near_optimal=parse_fraction(asked.near_optimal or ("0" if work.costed else "1%")),
+    )  # fmt: skip
+    return Made(found, compared(found, work, table, limits, asked.against, progress.say))
+
+
+def _work(
+    asked: Asked, machine: Machine, length: int | None, batch: int, progress: Progress
+) -> tuple[Graph, ModelRef, CostTable | None]:
+    """What is to be planned: the graph of a model or of a file, with the costs that a file brings."""
+    from mapper.plans.source import graph_of_source
+
+    options = model_options(batch, asked.seed, asked.weights, length)
+    if asked.graph is not None:
+        refuse_model_options(options | ({"batch": batch} if asked.batch == AUTO else {}))
+        progress.say(f"Reading {asked.graph} ...")
+        work, reference = graph_of_file(asked.graph)
+        return work, reference, given_table(work, machine, asked.bandwidth)
+    progress.say(f"Tracing {asked.model} ...")
+    work, reference = graph_of_source(str(asked.model), options, trust=asked.trust)
+    return work, reference, None

@@ -1,0 +1,269 @@
+"""Where a plan's time goes: the parts of each stage's load, what memory serves, and what cores wait for.
+
+Derived from a mapping as `evaluate` gives it (a plan has the same parts) and from the costs. Everything is of one item.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from mapper.cost.configurations import Config
+from mapper.cost.forms import form
+from mapper.cost.roofline import Roofline
+from mapper.cost.table import CostTable
+from mapper.cost.transfer import transfer_s
+from mapper.graph.model import Graph
+from mapper.machine.model import Machine
+from mapper.machine.parts import DISTANCES, Distance, Path
+from mapper.plans.evaluate import Evaluation
+from mapper.plans.model import FEEDER, Stage
+
+ARITHMETIC, WEIGHTS, ACTIVATIONS = "arithmetic", "weights", "activations"
+OPS = "ops"
+"""Where costs do not say what an op waits for: the whole of it."""
+DISPATCH, FORK_JOIN, TRANSFERS = "dispatch", "fork_join", "transfers"
+WAITING, UNUSED = "waiting", "unused"
+"""Of cores: for the slowest stage or for memory, and those that hold no stage."""
+BINDS_WITHIN = 1e-3
+"""What is this near the period, relative to it, binds."""
+
+
+@dataclass(frozen=True)
+class OpLoad:
+    """Seconds of one op in its stage, by part; dispatch and fork-join included."""
+
+    name: str
+    kind: str
+    parts: Mapping[str, float]
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return sum(self.parts.values())
+
+    @property
+    def mostly(self) -> str:
+        """The largest part."""
+        return max(self.parts, key=lambda part: self.parts[part])
+
+
+@dataclass(frozen=True)
+class Handover:
+    """One tensor that crosses a border of a stage: `into` it or out of it, from or to `stages`."""
+
+    tensor: str
+    into: bool
+    stages: tuple[int, ...]
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StageLoad:
+    """The load of a stage taken apart: `parts` add up to `seconds`; `cores` are those of one of its `replicas`;
+    `dram_bytes` it draws for an item."""
+
+    id: int
+    replicas: int
+    cores: int
+    residency: str
+    dram_bytes: float
+    parts: Mapping[str, float]
+    ops: tuple[OpLoad, ...]
+    tensors: tuple[Handover, ...]
+
+    @property
+    def name(self) -> str:
+        """Such as `stage 2`."""
+        return f"stage {self.id}"
+
+    @property
+    def seconds(self) -> float:
+        """The load."""
+        return sum(self.parts.values())
+
+    @property
+    def period_s(self) -> float:
+        """What the stage adds to the period: the load, shared by the replicas."""
+        return self.seconds / self.replicas
+
+
+@dataclass(frozen=True)
+class MemoryLoad:
+    """DRAM of the package (`node` None) or of one node: bytes of an item, and what it serves a second."""
+
+    node: int | None
+    bytes: float
+    bytes_per_s: float
+
+    @property
+    def period_s(self) -> float:
+        """Seconds that it serves an item."""
+        return self.bytes / self.bytes_per_s
+
+    @property
+    def name(self) -> str:
+        """Such as `DRAM of node 2`."""
+        return "DRAM of the package" if self.node is None else f"DRAM of node {self.node}"
+
+
+def stage_loads(made: Evaluation, graph: Graph, machine: Machine, table: CostTable) -> tuple[StageLoad, ...]:
+    """The load of every stage, taken apart. Ops come costliest first, tensors too."""
+    split = _splitter(graph, machine, table)
+    return tuple(_stage_load(stage, made, graph, machine, table, split) for stage in made.stages)
+
+
+Split = Callable[[int, Config, int], dict[str, float]]
+"""From op, configuration and residency to the parts of the table's `compute_s`."""
+
+
+def _splitter(graph: Graph, machine: Machine, table: CostTable) -> Split:
+    """How to take an op's `compute_s` apart. The roofline's is the longer of arithmetic and memory, so all of it is one
+    or the other; memory is weights and activations in proportion."""
+    path = table.options.get("path")
+    if table.source != "roofline" or path is None:
+        return lambda v, config, rho: {OPS: float(table.compute_s[v, table.index(config.name), rho])}
+    model = Roofline(machine, cast(Path, path))
+
+    def split(v: int, config: Config, rho: int) -> dict[str, float]:
+        op = graph.ops[v]
+        terms = model.terms(op, form(op, graph.program), config)
+        seconds = float(table.compute_s[v, table.index(config.name), rho])
+        memory = terms.memory_s(rho)
+        if terms.work_s >= memory:
+            return {ARITHMETIC: seconds}
+        weights = seconds * terms.weights_s[rho] / memory
+        return {WEIGHTS: weights, ACTIVATIONS: seconds - weights}
+
+    return split
+
+
+def _stage_load(
+    stage: Stage, made: Evaluation, graph: Graph, machine: Machine, table: CostTable, split: Split
+) -> StageLoad:
+    shape = stage.replicas[0].configuration
+    config, rho = Config(shape.groups, shape.cores_per_group), table.caches.names.index(stage.residency)
+    column = table.index(config.name)
+    ops = []
+    for name in stage.ops:
+        v = graph.position[name]
+        more = {DISPATCH: float(table.dispatch_s[v]), FORK_JOIN: float(table.fork_join_s[v, column])}
+        ops.append(OpLoad(name, graph.ops[v].kind, split(v, config, rho) | {k: x for k, x in more.items() if x}))
+    tensors = _handovers(stage, made, graph, machine, table)
+    parts: dict[str, float] = {}
+    for op in ops:
+        for part, seconds in op.parts.items():
+            parts[part] = parts.get(part, 0.0) + seconds
+    handed = sum(t.seconds for t in tensors)
+    if handed:
+        parts[TRANSFERS] = handed
+    return StageLoad(
+        stage.id, len(stage.replicas), len(stage.replicas[0].cores), stage.residency, stage.dram_bytes, parts,
+        tuple(sorted(ops, key=lambda op: -op.seconds)), tensors,
+    )  # fmt: skip
+
+
+def _handovers(
+    stage: Stage, made: Evaluation, graph: Graph, machine: Machine, table: CostTable
+) -> tuple[Handover, ...]:
+    """What crosses the borders of `stage`, at the distances of its slowest replica."""
+    home = {op: s.id for s in made.stages for op in s.ops}
+    mine, crossing = set(stage.ops), []
+    for tensor in graph.tensors:
+        if tensor.producer in mine:
+            others = tuple(sorted({home[r] for r in tensor.readers} - {stage.id}))
+        else:
+            others = (home[tensor.producer],) if mine & set(tensor.readers) else ()
+        if others:
+            crossing.append((tensor, tensor.producer not in mine, others))
+    if not crossing:
+        return ()
+    found = []
+    for replica in range(len(stage.replicas)):
+        far = _distances(stage.id, replica, made)
+        found.append(tuple(
+            Handover(t.name, into, others, t.bytes, table.comm_s.get(t.name, 0.0) + transfer_s(
+                machine, t.bytes, max((far[into, s] for s in others), key=DISTANCES.index)))
+            for t, into, others in crossing
+        ))  # fmt: skip
+    slowest = max(found, key=lambda row: sum(h.seconds for h in row))
+    return tuple(sorted(slowest, key=lambda h: -h.seconds))
+
+
+def _distances(stage: int, replica: int, made: Evaluation) -> dict[tuple[bool, int], Distance]:
+    """The farthest partner of a replica in each other stage, by direction: into it or out of it."""
+    far: dict[tuple[bool, int], Distance] = {}
+    for edge in made.edges:
+        if FEEDER in (edge.source, edge.target) or stage not in (edge.source, edge.target):
+            continue
+        into = edge.target == stage
+        other = edge.source if into else edge.target
+        assert isinstance(other, int)
+        for ring in edge.rings:
+            if (ring.to_replica if into else ring.from_replica) == replica:
+                known = far.get((into, other), "core")
+                far[into, other] = max(known, ring.distance, key=DISTANCES.index)
+    return far
+
+
+def memory_loads(made: Evaluation, machine: Machine) -> tuple[MemoryLoad, ...]:
+    """What the DRAM of the package and of each node serves; nothing where nothing limits it."""
+    found = []
+    if math.isfinite(machine.dram_bytes_per_s):
+        found.append(MemoryLoad(None, sum(stage.dram_bytes for stage in made.stages), machine.dram_bytes_per_s))
+    figure = machine.memory.node_bandwidth_bytes_per_s
+    if figure is not None:
+        drawn = dict.fromkeys(range(len(machine.nodes)), 0.0)
+        for stage in made.stages:
+            for replica in stage.replicas:
+                nodes = replica.weights.nodes
+                for node in nodes:
+                    drawn[node] += stage.dram_bytes / len(stage.replicas) / len(nodes)
+        found += [MemoryLoad(node, size, figure.value) for node, size in drawn.items()]
+    return tuple(found)
+
+
+def core_seconds(loads: tuple[StageLoad, ...], period_s: float, cores: int) -> dict[str, float]:
+    """Core-seconds of one item by part; they add up to `period_s` times all `cores` of the machine.
+
+    A stage holds the cores of one replica for its load; what is left of its cores' time is waiting.
+    """
+    out: dict[str, float] = {}
+    used = 0
+    for stage in loads:
+        used += stage.replicas * stage.cores
+        for part, seconds in stage.parts.items():
+            out[part] = out.get(part, 0.0) + seconds * stage.cores
+    out[WAITING] = max(0.0, period_s * used - sum(out.values()))
+    out[UNUSED] = period_s * (cores - used)
+    return out
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What a period consists of: every stage's load and every memory's, of which those in `names` bind.
+
+    `core_seconds` is where the time of the machine's cores goes, by part.
+    """
+
+    period_s: float
+    names: tuple[str, ...]
+    stages: tuple[StageLoad, ...]
+    memory: tuple[MemoryLoad, ...]
+    core_seconds: Mapping[str, float]
+
+    def slack(self, load: StageLoad | MemoryLoad) -> float:
+        """The part of the period that a stage or a memory has nothing to do."""
+        return max(0.0, 1 - load.period_s / self.period_s)
+
+
+def binding_of(made: Evaluation, graph: Graph, machine: Machine, table: CostTable) -> Binding:
+    """What the period of `made` consists of."""
+    loads, memory = stage_loads(made, graph, machine, table), memory_loads(made, machine)
+    period = made.predicted.period_s
+    every: list[StageLoad | MemoryLoad] = [*loads, *memory]
+    names = tuple(load.name for load in every if load.period_s >= period * (1 - BINDS_WITHIN))
+    return Binding(period, names, loads, memory, core_seconds(loads, period, len(machine.cores)))
