@@ -17,7 +17,6 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,7 @@ from mapper.graph.model import Graph
 from mapper.machine.files import load_machine
 from mapper.reports.table import table
 from mapper.solver.cpsat.prove import prove
-from mapper.solver.problem import Limits, Solution, problem_of
-from mapper.solver.reduce import Reduction
+from mapper.solver.problem import Limits, problem_of, renamed
 from mapper.solver.search import Search
 
 WORKLOADS = Path(__file__).parents[2] / "shared" / "reference" / "workloads"
@@ -95,7 +93,7 @@ def proved(graph: Graph, k: int, time_limit_s: float, workers: int) -> dict[str,
     start = search.throughput(limits)
     searched = time.monotonic()
     solution, bound_s = prove(
-        search.exact.problem, limits, in_reduced_ops(start, search.exact), start.bound_s, time_limit_s=time_limit_s,
+        search.exact.problem, limits, renamed(start, search.exact.gather), start.bound_s, time_limit_s=time_limit_s,
         workers=workers,
     )  # fmt: skip
     ended = time.monotonic()
@@ -127,13 +125,6 @@ def recomputed(graph: Graph, stages: list[list[str]]) -> float:
         for s in read - {home} | ({home} if read - {home} else set()):
             load[s] += price
     return max(load)
-
-
-def in_reduced_ops(solution: Solution, exact: Reduction) -> Solution:
-    """`solution`, whose stages are in the original ops, in ops of the reduced problem."""
-    part_of = {v: op for op, members in enumerate(exact.members) for v in members}
-    stages = tuple(replace(s, ops=tuple(sorted({part_of[v] for v in s.ops}))) for s in solution.stages)
-    return replace(solution, stages=stages)
 
 
 def contradictions(row: dict[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
 """Claim: every model of the library on every kind of machine is planned within 10 s under each of five requests, proved
 optimal or with a gap of at most 1 %; the geometric mean of bound / objective is at least 0.995 for each request.
 
-    python benchmarks/requests.py [--topo sg2042 ...] [--markdown] [-o requests.json] [model ...]
+    python benchmarks/requests.py [--topo sg2042 ...] [-o requests.json] [model ...]
 
 The requests: the best throughput; with one replica a stage; with latency at most 1.5 and 3 times the least; with half
 of the memory per NUMA node that the best throughput needs. Seconds are those of planning, without tracing the model.
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from mapper.machine.model import Machine
 from mapper.plans.model import Plan
 from mapper.plans.source import graph_of_source
 from mapper.program.cards import card_names
+from mapper.reports.table import table
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits, problem_of
 from mapper.solver.search import Search
@@ -53,7 +53,8 @@ class Row:
 
 def requests(graph: Graph, machine: Machine) -> Iterator[tuple[str, Limits]]:
     """The five requests; the last needs the free plan first."""
-    least = Search(problem_of(graph, machine, roofline(graph, machine, configurations(machine)))).least_latency(Limits())
+    problem = problem_of(graph, machine, roofline(graph, machine, configurations(machine)))
+    least = Search(problem).least_latency(Limits())
     yield REQUESTS[0], Limits()
     yield REQUESTS[1], Limits(max_replicas=1)
     yield REQUESTS[2], Limits(max_latency_s=1.5 * least[0])
@@ -66,9 +67,10 @@ def row(model: str, graph: Graph, machine: Machine, name: str, limits: Limits) -
     """One request, timed."""
     began = time.perf_counter()
     made: Plan | None = None
+    status = ""
     try:
         made = plan(graph, machine, limits=limits)
-        status = made.solver.status
+        status = str(made.solver.status)
     except MapperError as error:
         status = type(error).__name__
     seconds = time.perf_counter() - began
@@ -79,21 +81,23 @@ def row(model: str, graph: Graph, machine: Machine, name: str, limits: Limits) -
                len(made.stages), workers)  # fmt: skip
 
 
-def summary(rows: list[Row]) -> Iterator[str]:
+def summary(rows: list[Row]) -> list[str]:
     """A line a request: how many are optimal or within 1 %, the mean ratio, the largest gap and time."""
-    yield f"{'request':14} {'plans':>5} {'optimal':>7} {'≤ 1 %':>6} {'none':>5} {'mean bound/best':>15} {'largest gap':>22} {'slowest':>20}"
+    lines = []
     for name in REQUESTS:
         of = [r for r in rows if r.request == name]
         made = [r for r in of if not math.isnan(r.gap)]
         if not made:
             continue
-        mean = math.exp(sum(math.log(max(r.bound_s, 1e-300) / r.period_s) for r in made) / len(made))
+        mean = math.exp(sum(math.log(r.bound_s / r.period_s) for r in made) / len(made))
         worst, slow = max(made, key=lambda r: r.gap), max(of, key=lambda r: r.seconds)
-        yield (
-            f"{name:14} {len(made):5} {sum(r.status == 'optimal' for r in made):7} {sum(r.gap <= 0.01 for r in made):6} "
-            f"{len(of) - len(made):5} {mean:15.5f} {worst.gap:8.2%} {worst.model + ' ' + worst.machine:>13} "
-            f"{slow.seconds:6.1f} s {slow.model + ' ' + slow.machine:>13}"
-        )
+        lines.append([
+            name, str(len(of)), str(sum(r.status == "optimal" for r in made)), str(sum(r.gap <= 0.01 for r in made)),
+            str(len(of) - len(made)), f"{mean:.5f}", f"{worst.gap:.2%} {worst.model} {worst.machine}",
+            f"{slow.seconds:.1f} {slow.model} {slow.machine}",
+        ])  # fmt: skip
+    head = ["request", "plans", "optimal", "gap ≤ 1 %", "none", "mean bound/best", "largest gap", "slowest, s"]
+    return table(head, lines, right="12345", indent="")
 
 
 def main() -> None:
@@ -117,7 +121,6 @@ def main() -> None:
     print("\n".join(summary(rows)))
     if given.output:
         given.output.write_text(json.dumps([asdict(r) for r in rows], indent=1))
-    sys.exit(0)
 
 
 if __name__ == "__main__":

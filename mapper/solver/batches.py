@@ -16,8 +16,8 @@ GAIN = 0.01
 def best_batch(plan_of: Callable[[int], Plan]) -> Plan:
     """Of the plans for 1, 2, 4, … elements an item the one with the most elements a second.
 
-    Ends when two batches in a row gain less than `GAIN`, or when the limits allow no plan of a batch: a larger one takes
-    longer still. Raises: Infeasible where not even one element an item is possible.
+    Ends when two batches in a row gain less than `GAIN`, or when the limits allow no plan of a batch: a larger one
+    takes longer still. Raises: Infeasible where not even one element an item is possible.
     """
     best = plan_of(1)
     idle, batch = 0, 2

@@ -20,6 +20,8 @@ from mapper.solver.search import Search
 
 TRIES = 5
 """How often limits are tightened."""
+PROOF_S = 10.0
+"""Seconds that go into a proof where there are too many ideals to search all, if the user sets no time limit."""
 KEPT = 1 + 1e-7
 """A limit counts as kept up to this factor: less than what `plans.check` allows."""
 
@@ -64,7 +66,7 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
 
     Raises: Infeasible; NoPlanInTime where tightening leads to no plan.
     """
-    first = case.search.throughput(aim, near_optimal, tolerance)
+    first = case.search.throughput(aim, near_optimal, tolerance, proof_s=PROOF_S)
     tries = [_attempt(case, first, aim, limits, near_optimal)]
     if not _as_good(tries[0], first, tolerance):
         others = [case.search.alike(d, aim, near_optimal, tolerance) for d in _divisors(case.machine)]

@@ -14,7 +14,7 @@ from mapper.solver.problem import Problem
 
 MOST, MOST_OF_ONE = 1200, 3000
 """Ideals up to which all are enumerated, and where there is one configuration only: the interval matrices are quadratic
-in their number, one for each configuration."""
+in their number, one for each configuration. Where there are more, about the first number of them is enough to begin."""
 
 
 def most_ideals(problem: Problem) -> int:
@@ -50,7 +50,7 @@ def ideals(problem: Problem, most: int | None = None) -> Ideals:
     need = _predecessors(problem)
     found = _all(need, most)
     complete = found is not None
-    masks = found if found is not None else _of_orders(problem, most)
+    masks = found if found is not None else _of_orders(problem, min(most, MOST))
     ordered = sorted(masks, key=lambda mask: (mask.bit_count(), mask))
     member = np.zeros((len(ordered), problem.ops), dtype=bool)
     for i, mask in enumerate(ordered):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -275,3 +275,9 @@ def multiplied(solution: Solution, parts: int) -> Solution:
         bound_s=solution.bound_s / parts,
         strict=solution.strict and multiplied(solution.strict, parts),
     )
+
+
+def renamed(solution: Solution, ops_of: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Solution:
+    """`solution` with the ops of each stage mapped: from a reduced problem to the original, or back."""
+    stages = tuple(replace(stage, ops=ops_of(stage.ops)) for stage in solution.stages)
+    return replace(solution, stages=stages, strict=solution.strict and renamed(solution.strict, ops_of))

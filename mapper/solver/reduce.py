@@ -23,6 +23,11 @@ class Reduction:
         """The original ops that the reduced `ops` stand for, ascending."""
         return tuple(sorted(v for op in ops for v in self.members[op]))
 
+    def gather(self, ops: Iterable[int]) -> tuple[int, ...]:
+        """The reduced ops that stand for the original `ops`, which are all of theirs, ascending."""
+        wanted = set(ops)
+        return tuple(op for op, members in enumerate(self.members) if members[0] in wanted)
+
 
 def reduce(problem: Problem, *, idle: bool = True) -> Reduction:
     """Merges what every plan keeps together, or some best plan does.

@@ -14,7 +14,7 @@ from mapper.solver.ideals import Ideals, ideals, most_ideals
 from mapper.solver.infeasible import infeasible
 from mapper.solver.intervals import Intervals, intervals
 from mapper.solver.memory import StageMemory, stage_memory
-from mapper.solver.problem import Limits, Problem, Solution, multiplied, shared
+from mapper.solver.problem import Limits, Problem, Solution, multiplied, renamed, shared
 from mapper.solver.reduce import Reduction, reduce
 from mapper.solver.request import Request
 from mapper.solver.stop import Stop
@@ -65,19 +65,26 @@ class Search:
         return stage_memory(self.problem, self.reduction, self.ideals.member, self.costs)
 
     def throughput(
-        self, limits: Limits, near_optimal: float = 0.0, tolerance: float = PRECISION, *, even: bool = False
+        self,
+        limits: Limits,
+        near_optimal: float = 0.0,
+        tolerance: float = PRECISION,
+        *,
+        even: bool = False,
+        proof_s: float = 0.0,
     ) -> Solution:
         """The least period under `limits`; of plans within `near_optimal` of it the one with fewest stages.
 
         Where the time is up or the user interrupts, the best plan so far (`Solution.stopped`). With `even` the best of
-        the plans whose stages each draw on all nodes' DRAM evenly; the bound is that of such plans then.
+        the plans whose stages each draw on all nodes' DRAM evenly; the bound is that of such plans then. Where not all
+        plans were searched, up to `proof_s` seconds go into a better one and a better bound (`cpsat.prove`).
 
         Raises: Infeasible, with the smallest change of each limit that would help.
         """
         apart = reduce(self.problem, idle=False) if limits.stages is not None else self.exact
         if apart.problem.ops > self.exact.problem.ops:
             other = Search(self.problem, progress=self.progress, idle=False, stop=self.stop)
-            return other.throughput(limits, near_optimal, tolerance, even=even)
+            return other.throughput(limits, near_optimal, tolerance, even=even, proof_s=proof_s)
         request = Request(self, limits, even=even)
         found = request.least_period(tolerance)
         if found is None:
@@ -90,7 +97,21 @@ class Search:
             chosen = best
         solution = request.solution(chosen, best.period_s, proved)
         strict = request.solution(best, best.period_s, proved) if chosen.period_s > best.period_s else None
-        return replace(solution, strict=strict)
+        solution = replace(solution, strict=strict)
+        return (
+            solution if solution.whole_space or not proof_s else self._proved(solution, limits, near_optimal, proof_s)
+        )
+
+    def _proved(self, found: Solution, limits: Limits, near_optimal: float, proof_s: float) -> Solution:
+        """`found` or a better solution, and the better bound, from a search that needs no list of ideals."""
+        from mapper.solver.cpsat.prove import prove
+
+        left = self.stop.left_s
+        best, bound_s = prove(
+            self.exact.problem, limits, renamed(found, self.exact.gather), found.bound_s, progress=self.progress,
+            time_limit_s=proof_s if left is None else left, near_optimal=near_optimal, stop=self.stop,
+        )  # fmt: skip
+        return replace(renamed(best, self.exact.restore), bound_s=bound_s, passes=found.passes)
 
     def alike(self, parts: int, limits: Limits, near_optimal: float, tolerance: float) -> Solution | None:
         """The least period of plans that are the same on each of `parts` equal parts of the machine, None where there

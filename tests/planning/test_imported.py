@@ -31,7 +31,8 @@ from tests.cli.commands import mapper
 from tests.graph.files import DNN, FOLDER, OPTIMA, PIPEDREAM, costed_graphs
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-PROVED = ("layer_bert24", "layer_resnet50", "operator_bert_l-3", "operator_bert_l-6", "vgg16", "pipedream/resnet50")
+OPEN = [name for name in OPTIMA if "nasnet" in name]
+"""Too many ideals, and too many operations for a proof in seconds."""
 
 
 def solved(graph: Graph, units: int, limits: Limits | None = None) -> Plan:
@@ -104,21 +105,26 @@ def test_the_cheapest_stage_around_an_op_of_a_chain() -> None:
 
 @pytest.mark.skipif(not OPTIMA, reason="the published workloads are not beside this checkout")
 @pytest.mark.parametrize("units", ["4", "8", "16"])
-@pytest.mark.parametrize("name", sorted(OPTIMA))
-def test_published_optima(name: str, units: str) -> None:
-    """Reproduced and proved where the ideals can all be enumerated; elsewhere near, and never below a bound."""
-    if "nasnet" in name and units != "8":
-        pytest.skip("the same as with 8, only slower")
+@pytest.mark.parametrize("name", sorted(set(OPTIMA) - set(OPEN)))
+def test_published_optima_are_reproduced_and_proved(name: str, units: str) -> None:
+    known = OPTIMA[name]["max_stage_load"][units]
+    made = solved(load_graph(FOLDER / name), int(units))
+    assert made.solver.status == "optimal" and made.solver.gap <= 1e-6
+    assert made.predicted.period_s * 1e3 == pytest.approx(known["best"], rel=1e-6)
+    assert made.solver.bound * 1e3 <= known["best"] * (1 + 1e-9)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not OPTIMA, reason="the published workloads are not beside this checkout")
+@pytest.mark.parametrize("units", ["4", "8", "16"])
+@pytest.mark.parametrize("name", OPEN)
+def test_open_optima_are_approached_from_both_sides(name: str, units: str) -> None:
+    """Ten seconds of search, however fast the machine is: near, and never below what is known to be a bound."""
     known = OPTIMA[name]["max_stage_load"][units]
     made = solved(load_graph(FOLDER / name), int(units))
     period, bound = made.predicted.period_s * 1e3, made.solver.bound * 1e3
-    assert period >= known["bound"] * (1 - 1e-6) and bound <= known["best"] * (1 + 1e-9)
-    if any(part in name for part in PROVED) or ("gnmt" in name and units == "16"):
-        assert made.solver.status == "optimal" and made.solver.gap <= 1e-6
-        assert period == pytest.approx(known["best"], rel=1e-6)
-    else:
-        assert made.solver.proved.space.startswith("some of the chains")
-        assert period <= known["best"] * (1.12 if "nasnet" in name else 1 + 1e-6)
+    assert known["bound"] * (1 - 1e-6) <= period <= known["best"] * 1.12
+    assert known["bound"] * 0.95 <= bound <= known["best"] * (1 + 1e-9)
 
 
 def test_copies_win_where_they_are_allowed(tmp_path: Path) -> None:
