@@ -83,7 +83,7 @@ def roofline(
     model = Roofline(machine, path, alone=alone)
     shape = (len(graph.ops), len(configs))
     compute, fork_join, dram = np.zeros((*shape, 3)), np.zeros(shape), np.zeros(shape)
-    dispatch = np.zeros(len(graph.ops))
+    dispatch, spread = np.zeros(len(graph.ops)), np.zeros(shape)
     for v, op in enumerate(graph.ops):
         shown = form(op, graph.program)
         for c, config in enumerate(configs):
@@ -92,8 +92,12 @@ def roofline(
             fork_join[v, c] = terms.fork_join_s
             dram[v, c] = op.footprint_bytes if terms.level == DRAM else 0.0
             compute[v, c] = [terms.compute_s(rho) for rho in (GROUP, PACKAGE, DRAM)]
+            spread[v, c] = max(
+                terms.compute_s(DRAM), terms.busy * (model.spread_s(op, config, terms) + terms.activations_s)
+            )
     options = {"path": path}
-    return CostTable(configs, caches_of(machine), compute, dispatch, fork_join, dram, "roofline", options=options)
+    return CostTable(configs, caches_of(machine), compute, dispatch, fork_join, dram, "roofline", options=options,
+                     spread_s=spread if len(machine.nodes) > 1 else None)  # fmt: skip
 
 
 class Roofline:
@@ -135,6 +139,16 @@ class Roofline:
             weights_s=(weights[0], weights[1], weights[2]),
             activations_s=self._stream(op.footprint_bytes, runs.team, groups, level), level=level, rate=name,
         )  # fmt: skip
+
+    def spread_s(self, op: Op, config: Config, terms: Terms) -> float:
+        """Seconds to read the weights from the DRAM of all nodes of the machine: as far away as they lie on average."""
+        team, groups = terms.course.team, min(config.groups, terms.course.team)
+        all_groups = self.machine.counts["groups"]
+        seconds = self._stream(op.touched_bytes, team, groups, DRAM, all_groups)
+        if terms.rate is not None and op.touched_bytes:
+            rate = self.machine.compute.rates[terms.rate]
+            seconds = max(seconds, self._far(op.touched_bytes, team, groups, all_groups, rate))
+        return seconds
 
     def rate_of(self, shown: Form) -> str | None:
         """The name of the measured rate that counts for an op: that of its sort, else of its kind."""

@@ -25,6 +25,7 @@ class CostTable:
     dispatch_s  (ops,)                       the framework's own time
     fork_join_s (ops, configs)               starting and joining the team
     dram_bytes  (ops, configs)               activations that go to and come from DRAM, per item
+    spread_s    (ops, configs)               as compute_s with weights in the DRAM of all nodes; None for one node
     comm_s      by name of the tensor        what handing it over costs each side on top of the machine's links
     options     what the table was made with, for the plan file
     """
@@ -37,6 +38,7 @@ class CostTable:
     dram_bytes: Array
     source: str
     comm_s: Mapping[str, float] = field(default_factory=dict)
+    spread_s: Array | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property

@@ -78,12 +78,12 @@ def violations(plan: Plan, graph: Graph, table: CostTable) -> list[str]:
     found = _of_the_plan_alone(plan)
     if graph.sha256 != plan.model.graph_sha256:
         found.append("the plan was made for another graph")
-    mapping = [_placed(stage) for stage in plan.stages]
+    if any(core not in range(len(plan.machine.cores)) for core in plan.cores):
+        return found
+    mapping = [_placed(stage, plan.machine) for stage in plan.stages]
     known = {config.name for config in table.configs}
     if any(placed.config.name not in known for placed in mapping):
         return [*found, "a stage has a configuration that the costs do not know"]
-    if any(core not in range(len(plan.machine.cores)) for core in plan.cores):
-        return found
     found += _torn(plan, graph)
     try:
         fresh = evaluate(graph, plan.machine, table, mapping)
@@ -109,9 +109,12 @@ def _torn(plan: Plan, graph: Graph) -> list[str]:
             for name, found in stages.items() if len(found) > 1]  # fmt: skip
 
 
-def _placed(stage: Stage) -> Placed:
+def _placed(stage: Stage, machine: Machine) -> Placed:
     shape = stage.replicas[0].configuration
-    return Placed(stage.ops, Config(shape.groups, shape.cores_per_group), tuple(r.cores for r in stage.replicas))
+    own = [{machine.cores[core].node for core in replica.cores} for replica in stage.replicas]
+    spread = any(set(r.weights.nodes) != nodes for r, nodes in zip(stage.replicas, own, strict=True))
+    replicas = tuple(r.cores for r in stage.replicas)
+    return Placed(stage.ops, Config(shape.groups, shape.cores_per_group), replicas, spread)
 
 
 def _of_the_plan_alone(plan: Plan) -> list[str]:

@@ -22,11 +22,15 @@ from mapper.plans.model import FEEDER, Configuration, Edge, Load, Predicted, Rep
 
 @dataclass(frozen=True)
 class Placed:
-    """A stage as it is to be evaluated: op names, configuration, and the cores of each replica by logical number."""
+    """A stage as it is to be evaluated: op names, configuration, and the cores of each replica by logical number.
+
+    `spread`: its weights lie on all nodes of the machine, not on those of its cores.
+    """
 
     ops: tuple[str, ...]
     config: Config
     replicas: tuple[tuple[int, ...], ...]
+    spread: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,10 @@ class _Evaluator:
         touched = _touched(ops)
         private = max(op.footprint_bytes for op in ops) + RING_SLOTS * sum(t.bytes for t in entering)
         residency = self._residency(s, touched, private)
-        compute = float(sum(self.table.compute_s[v, column, residency] for v in rows))
+        seconds = self.table.compute_s[:, column, residency]
+        if placed.spread and residency == DRAM and self.table.spread_s is not None:
+            seconds = self.table.spread_s[:, column]
+        compute = float(sum(seconds[v] for v in rows))
         dispatch = float(sum(self.table.dispatch_s[v] for v in rows))
         fork_join = float(sum(self.table.fork_join_s[v, column] for v in rows))
         crossing = [self._crossing(s, replica, entering, leaving) for replica in range(len(placed.replicas))]
@@ -115,7 +122,7 @@ class _Evaluator:
                 out_s=out_s,
                 total_s=compute + dispatch + fork_join + in_s + out_s,
             ),
-            replicas=tuple(self._replica(placed.config, cores) for cores in placed.replicas),
+            replicas=tuple(self._replica(placed, cores) for cores in placed.replicas),
         )
 
     def _held(self, s: int, ops: Sequence[Op], entering: list[Tensor]) -> float:
@@ -203,16 +210,21 @@ class _Evaluator:
         """Between the first cores of two replicas: where their workers copy."""
         return self.machine.distance(a[0], b[0])
 
-    def _replica(self, config: Config, cores: tuple[int, ...]) -> Replica:
-        nodes = tuple(sorted({self.machine.cores[core].node for core in cores}))
+    def _replica(self, placed: Placed, cores: tuple[int, ...]) -> Replica:
+        config, own = placed.config, self._nodes(cores)
+        nodes = tuple(range(len(self.machine.nodes))) if placed.spread else own
         return Replica(
-            host=self.machine.nodes[nodes[0]].host,
+            host=self.machine.nodes[own[0]].host,
             configuration=Configuration(
                 name=config.name, groups=config.groups, cores_per_group=config.cores_per_group, threads=config.cores
             ),
             cores=cores,
             weights=WeightPlace(policy="node" if len(nodes) == 1 else "interleave", nodes=nodes),
         )
+
+    def _nodes(self, cores: Sequence[int]) -> tuple[int, ...]:
+        """The nodes that have some of `cores`."""
+        return tuple(sorted({self.machine.cores[core].node for core in cores}))
 
     # the whole plan
 
@@ -255,13 +267,16 @@ class _Evaluator:
         return max(parts, key=lambda name: parts[name])
 
     def _dram_of_nodes(self, stages: tuple[Stage, ...]) -> dict[int, float]:
-        """DRAM bytes per item that each node serves: every replica draws its share of items from its own nodes."""
+        """DRAM bytes per item that each node serves: every replica draws its share of items, weights from where they
+        lie and activations from its own nodes."""
         drawn: dict[int, float] = {}
         for stage in stages:
+            weights = stage.touched_bytes if stage.residency == self.table.caches.names[DRAM] else 0
             for replica in stage.replicas:
-                nodes = replica.weights.nodes
-                for node in nodes:
-                    drawn[node] = drawn.get(node, 0.0) + stage.dram_bytes / len(stage.replicas) / len(nodes)
+                parts = ((weights, replica.weights.nodes), (stage.dram_bytes - weights, self._nodes(replica.cores)))
+                for size, nodes in parts:
+                    for node in nodes:
+                        drawn[node] = drawn.get(node, 0.0) + size / len(stage.replicas) / len(nodes)
         return drawn
 
     def _memory_of_nodes(self, stages: tuple[Stage, ...]) -> tuple[float, ...]:
@@ -275,8 +290,9 @@ class _Evaluator:
                 for node in nodes:
                     held[node] += weights / len(nodes)
             for replica in stage.replicas:
-                for node in replica.weights.nodes:
-                    held[node] += stage.memory_bytes / len(replica.weights.nodes)
+                own = self._nodes(replica.cores)
+                for node in own:
+                    held[node] += stage.memory_bytes / len(own)
         return tuple(held)
 
     def _whole_weights(self, stage: Stage) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from mapper.cost.residency import DRAM
 from mapper.cost.table import CostTable
 from mapper.errors import Infeasible, NoPlanInTime
 from mapper.graph.model import Graph
@@ -62,7 +63,8 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
     """The best plan under `aim` (which may be tighter than `limits`) whose placement keeps `limits`.
 
     Where placing costs something, plans that are the same on every node, or on every few nodes, are tried too, those
-    whose stages draw evenly on the nodes' DRAM, and with limited memory those whose teams do not cross nodes.
+    whose stages draw evenly on the nodes' DRAM, those whose weights lie on all nodes, and with limited memory those
+    whose teams do not cross nodes.
 
     Raises: Infeasible; NoPlanInTime where tightening leads to no plan.
     """
@@ -75,6 +77,8 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
         if len(case.machine.nodes) > 1 and any(stage.dram_bytes for stage in first.stages):
             others.append(_searched(case, aim, near_optimal, tolerance, even=True))
         tries += [_attempt(case, other, aim, limits, near_optimal) for other in others if other is not None]
+        if limits.node_memory_bytes is None and case.table.spread_s is not None:
+            tries += _spread(case, aim, limits, near_optimal, tolerance)
     last = tries[0]
     for _ in range(TRIES if all(isinstance(x, Miss) for x in tries) else 0):
         solution = _searched(case, last.tighter, near_optimal, tolerance) if isinstance(last, Miss) else None
@@ -101,6 +105,17 @@ def _searched(
         return None
 
 
+def _spread(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolerance: float) -> list[Fitting | Miss]:
+    """The best plan of those whose weights in DRAM lie on all nodes: no node serves more than another then."""
+    search, table = case.search, case.table
+    assert table.spread_s is not None
+    seconds = search.problem.seconds.copy()
+    seconds[:, :, DRAM] += table.spread_s - table.compute_s[:, :, DRAM]
+    other = Search(replace(search.problem, seconds=seconds), progress=search.progress, stop=search.stop)
+    found = _searched(replace(case, search=other), aim, near_optimal, tolerance)
+    return [_attempt(case, found, aim, limits, near_optimal, spread=True)] if found is not None else []
+
+
 def _as_good(found: Fitting | Miss, first: Solution, tolerance: float) -> bool:
     """Whether placing cost no more than what counts as optimal."""
     return isinstance(found, Fitting) and found.best_period_s <= first.best_period_s * (1 + 2 * tolerance)
@@ -121,38 +136,49 @@ def _aligned(case: Case, limits: Limits) -> Limits:
     return replace(limits, configurations=even) if even else limits
 
 
-def _attempt(case: Case, solution: Solution, tight: Limits, limits: Limits, near_optimal: float) -> Fitting | Miss:
+def _attempt(
+    case: Case, solution: Solution, tight: Limits, limits: Limits, near_optimal: float, *, spread: bool = False
+) -> Fitting | Miss:
     """`solution`, which was found under `tight`, placed; or which of `limits` it does not keep then."""
     try:
-        chosen, best, complete = _placed(case, solution, tight, near_optimal)
+        chosen, best, complete = _placed(case, solution, tight, near_optimal, spread)
     except Unplaceable:
         return Miss("groups and nodes of these sizes", _roomier(case, tight, solution))
     return _broken(tight, limits, chosen.predicted) or Fitting(solution, chosen, best, solution.bound_s, complete)
 
 
-def _placed(case: Case, solution: Solution, limits: Limits, near_optimal: float) -> tuple[Evaluation, float, bool]:
+def _placed(
+    case: Case, solution: Solution, limits: Limits, near_optimal: float, spread: bool
+) -> tuple[Evaluation, float, bool]:
     """The chosen plan with its cores, the best period of any plan placed, and whether ties were broken completely.
 
     Distances come with the placement: where they take a plan of few stages out of the allowance, the strict optimum
     is taken instead.
     """
-    chosen, complete = _on_cores(case, solution.stages, limits)
+    chosen, complete = _on_cores(case, solution.stages, limits, spread)
     if solution.strict is None:
         return chosen, chosen.predicted.period_s, complete
-    strict, strictly = _on_cores(case, solution.strict.stages, limits)
+    strict, strictly = _on_cores(case, solution.strict.stages, limits, spread)
     best = min(chosen.predicted.period_s, strict.predicted.period_s)
     if chosen.predicted.period_s > best * (1 + near_optimal):
         return strict, best, strictly
     return chosen, best, complete
 
 
-def _on_cores(case: Case, stages: tuple[StageChoice, ...], limits: Limits) -> tuple[Evaluation, bool]:
+def _on_cores(case: Case, stages: tuple[StageChoice, ...], limits: Limits, spread: bool) -> tuple[Evaluation, bool]:
+    """`stages` placed and evaluated; with `spread` those whose weights are in DRAM have them on all nodes."""
     held = None
     if limits.node_memory_bytes is not None:
         held = Held(
             tuple(s.weight_bytes for s in stages), tuple(s.memory_bytes for s in stages), limits.node_memory_bytes
         )
+    if spread:
+        stages = tuple(replace(stage, dram_bytes=0.0) for stage in stages)
     placed, complete = place(case.graph, case.machine, case.search.problem, stages, held)
+    if spread:
+        first = evaluate(case.graph, case.machine, case.table, placed)
+        far = [stage.residency == case.table.caches.names[DRAM] for stage in first.stages]
+        placed = tuple(replace(p, spread=f) for p, f in zip(placed, far, strict=True))
     return evaluate(case.graph, case.machine, case.table, placed), complete
 
 

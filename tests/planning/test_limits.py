@@ -11,15 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mapper
+from mapper.cost.roofline import roofline
 from mapper.errors import Infeasible, NoPlanInTime, UsageError
 from mapper.graph.model import Graph
 from mapper.machine.figures import Figure
 from mapper.machine.files import load_machine
 from mapper.machine.model import Machine
 from mapper.machine.restrict import restrict
+from mapper.plans.check import violations
 from mapper.plans.model import Plan
 from mapper.solver.batches import best_batch
-from mapper.solver.problem import Limits
+from mapper.solver.problem import Limits, problem_of
 from mapper.solver.search import Search
 from mapper.solver.stop import Stop
 from tests.planning.graphs import graphs, machines
@@ -119,14 +121,39 @@ def test_a_machine_of_single_cores_and_two_clusters_uses_all() -> None:
     assert mapper.plan(block_chain(3), machine).predicted.cores_used == len(machine.cores)
 
 
+def short_of_dram() -> Machine:
+    """SG2042 with controllers that serve 1 GB/s a node, of which a core alone could draw five times as much."""
+    dram = {"package_bandwidth_bytes_per_s": 4e9, "node_bandwidth_bytes_per_s": 1e9, "core_bandwidth_bytes_per_s": 5e9}
+    return with_figure(SG2042, "memory", **{name: Figure(value=value) for name, value in dram.items()})
+
+
+def reader(**op: object) -> Graph:
+    """One product that reads 1 GB of weights."""
+    weights = [{"name": "w", "bytes": 10**9, "touched_bytes": 10**9}]
+    made = {"name": "a", "kind": "matmul", "flop": 1e8, "elements": 10**5, "weights": weights, **op}
+    return Graph.model_validate({"name": "g", "ops": [made], "tensors": []})
+
+
 def test_copies_whose_weights_fill_dram_are_spread_over_the_nodes() -> None:
     """Weights in DRAM bind; what each node's controllers serve is asked for evenly, though nothing else asks for it."""
-    dram = {"package_bandwidth_bytes_per_s": 4e9, "node_bandwidth_bytes_per_s": 1e9, "core_bandwidth_bytes_per_s": 5e9}
-    machine = with_figure(SG2042, "memory", **{name: Figure(value=value) for name, value in dram.items()})
-    weights = [{"name": "w", "bytes": 10**9, "touched_bytes": 10**9}]
-    ops = [{"name": "a", "kind": "matmul", "flop": 1e9, "elements": 10**5, "weights": weights}]
-    made = mapper.plan(Graph.model_validate({"name": "g", "ops": ops, "tensors": []}), machine)
+    made = mapper.plan(reader(), short_of_dram())
     assert made.solver.gap < 1e-3 and "DRAM" in made.predicted.limited_by
+
+
+def test_weights_of_one_worker_lie_on_all_nodes_where_one_cannot_serve_them() -> None:
+    """From its own node an item would take a second; from all four a quarter of it, 1.25 times as long on busy cores."""
+    machine = short_of_dram()
+    limits = Limits(max_replicas=1, max_cores=4)
+    made = mapper.plan(reader(), machine, limits=limits)
+    (replica,) = made.stages[0].replicas
+    assert {machine.cores[core].node for core in replica.cores} == {0}
+    assert (replica.weights.policy, replica.weights.nodes) == ("interleave", (0, 1, 2, 3))
+    assert made.predicted.period_s == pytest.approx(1.25 * 0.25, rel=1e-3)
+    assert made.solver.gap < 1e-2
+    at_home = replica.model_copy(update={"weights": replica.weights.model_copy(update={"nodes": (0,)})})
+    stage = made.stages[0].model_copy(update={"replicas": (at_home,)})
+    wrong = violations(made.model_copy(update={"stages": (stage,)}), reader(), roofline(reader(), machine))
+    assert any("period_s" in line for line in wrong)
 
 
 def test_no_time_at_all_still_gives_a_checked_plan() -> None:
@@ -169,11 +196,7 @@ def test_the_batch_with_the_best_rate_is_taken() -> None:
 
 def test_a_search_of_equal_parts_is_one_of_the_whole() -> None:
     graph = block_chain(6)
-    from mapper.cost.configurations import configurations
-    from mapper.cost.roofline import roofline
-    from mapper.solver.problem import problem_of
-
-    search = Search(problem_of(graph, SG2042, roofline(graph, SG2042, configurations(SG2042))))
+    search = Search(problem_of(graph, SG2042, roofline(graph, SG2042)))
     whole = search.throughput(Limits())
     for parts in (2, 4):
         alike = search.alike(parts, Limits(), 0.0, 1e-5)
