@@ -26,10 +26,10 @@ from mapper.machine.files import load_machine
 from mapper.machine.model import Machine
 from mapper.plans.source import graph_of_source
 from mapper.reports.table import table
-from mapper.solver.against import against, rivals_of
+from mapper.solver.peers.against import against, rivals_of
+from mapper.solver.placement.strategies import STRATEGIES
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
-from mapper.solver.strategies import STRATEGIES
 
 MODELS = ("bert", "gpt2", "gpt2_decode", "mobilenetv2", "resnet50", "vgg16", "vit")
 MACHINES = ("sg2042", "epyc-9684x")

@@ -13,7 +13,7 @@ from mapper.cli.output import Json, NamedModel, Progress, Trust, emit_json
 if TYPE_CHECKING:
     from mapper.graph.model import Graph
     from mapper.plans.model import Plan
-    from mapper.solver.explain import Section
+    from mapper.solver.explanation.explain import Section
 
 Only = Annotated[
     str | None,
@@ -34,7 +34,7 @@ def explain_command(
     native threads or copies are not better."""
     from mapper.plans.file import load_plan
     from mapper.reports.explain import explanation_json, explanation_text
-    from mapper.solver.explain import explain
+    from mapper.solver.explanation.explain import explain
 
     wanted = _sections(only)
     made = load_plan(plan)
@@ -52,7 +52,7 @@ def explain_command(
 def _sections(text: str | None) -> tuple[Section, ...]:
     """The sections that `text` names, all of them where it is None. Raises: UsageError for another one."""
     from mapper.errors import UsageError
-    from mapper.solver.explain import SECTIONS
+    from mapper.solver.explanation.explain import SECTIONS
 
     if text is None:
         return SECTIONS

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mapper.graph.model import Graph
     from mapper.machine.model import Machine
     from mapper.plans.model import Plan
-    from mapper.solver.against import Rival
+    from mapper.solver.peers.against import Rival
     from mapper.solver.problem import Limits
     from mapper.solver.search import Progress
     from mapper.solver.stop import Stop
@@ -53,7 +53,7 @@ def compared(
         return ()
     from mapper.cost.configurations import configurations
     from mapper.cost.roofline import roofline
-    from mapper.solver.against import against, rivals_of
+    from mapper.solver.peers.against import against, rivals_of
 
     costs = table or roofline(graph, plan.machine, configurations(plan.machine))
     return against(plan, graph, costs, limits, rivals_of(text), progress)
@@ -65,7 +65,7 @@ def pipedream_plan(
 ) -> Plan:  # fmt: skip
     """The plan of the graph in `path` under PipeDream's objective."""
     from mapper.cli.graph import BANDWIDTH, graph_of_file, most_replicas
-    from mapper.solver.pipedream_model import plan_pipedream
+    from mapper.solver.peers.pipedream import plan_pipedream
     from mapper.units import parse_fraction, parse_rate
 
     graph, reference = graph_of_file(path)
@@ -86,9 +86,9 @@ def require_known(
 ) -> None:
     """Raises UsageError for a name that does not exist, or options that exclude each other."""
     from mapper.errors import UsageError
-    from mapper.solver.against import rivals_of
-    from mapper.solver.peers import require_planner
-    from mapper.solver.strategies import OPTIMAL, strategy_called
+    from mapper.solver.peers.against import rivals_of
+    from mapper.solver.peers.choose import require_planner
+    from mapper.solver.placement.strategies import OPTIMAL, strategy_called
 
     require_planner(planner)
     strategy_called(placement)

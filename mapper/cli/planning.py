@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mapper.graph.model import Graph
     from mapper.machine.model import Machine
     from mapper.plans.model import ModelRef, Plan
-    from mapper.solver.against import Rival
+    from mapper.solver.peers.against import Rival
     from mapper.solver.problem import Limits
     from mapper.solver.stop import Stop
 

@@ -8,7 +8,7 @@ from mapper.cost.pipedream import exchange_s
 from mapper.plans.model import Plan
 from mapper.reports.plan import plan_text
 from mapper.reports.table import table
-from mapper.solver.against import Rival
+from mapper.solver.peers.against import Rival
 from mapper.units import format_bytes, format_rate, format_seconds
 
 

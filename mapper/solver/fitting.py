@@ -15,7 +15,7 @@ from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Evaluation, evaluate
 from mapper.plans.model import Predicted
-from mapper.solver.place import Held, Unplaceable, place
+from mapper.solver.placement.place import Held, Unplaceable, place
 from mapper.solver.problem import Limits, Solution, StageChoice
 from mapper.solver.search import Search
 

@@ -20,11 +20,11 @@ from mapper.plans.model import ModelRef, Plan, Proof, Request, Solver, Status, T
 from mapper.solver.aim import Aim, aimed
 from mapper.solver.alternatives import alternatives
 from mapper.solver.fitting import Case, Fitting
-from mapper.solver.peer_plan import attributed, fitting_by, require_kept
+from mapper.solver.peers.plans import attributed, fitting_by, require_kept
+from mapper.solver.placement.strategies import OPTIMAL
 from mapper.solver.problem import Limits, Objective, Problem, problem_of
 from mapper.solver.search import Progress, Search, silent
 from mapper.solver.stop import Stop
-from mapper.solver.strategies import OPTIMAL
 
 NEAR_OPTIMAL = 0.01
 ASSUMPTIONS = (

@@ -116,7 +116,7 @@ def test_usage(planned: Path, tmp_path: Path) -> None:
 
 
 def test_an_interruption_prints_what_there_is(planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mapper.solver import explain
+    from mapper.solver.explanation import explain
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

@@ -13,7 +13,7 @@ from mapper.graph.importers.load import load_graph
 from mapper.jsonio import dumps, plain
 from mapper.plans.check import check
 from mapper.plans.file import load_plan
-from mapper.solver.peer import PLANNERS
+from mapper.solver.peers.register import PLANNERS
 from tests.cli.commands import TINY, mapper
 from tests.graph.files import FOLDER, OPTIMA, PIPEDREAM
 from tests.planning.test_machines import block_chain

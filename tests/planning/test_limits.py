@@ -141,7 +141,7 @@ def test_copies_whose_weights_fill_dram_are_spread_over_the_nodes() -> None:
 
 
 def test_weights_of_one_worker_lie_on_all_nodes_where_one_cannot_serve_them() -> None:
-    """From its own node an item would take a second; from all four a quarter of it, 1.25 times as long on busy cores."""
+    """From its own node an item would take a second, from all four a quarter; busy cores are 1.25 times slower."""
     machine = short_of_dram()
     limits = Limits(max_replicas=1, max_cores=4)
     made = mapper.plan(reader(), machine, limits=limits)

@@ -20,12 +20,12 @@ from mapper.graph.model import Graph
 from mapper.machine.files import load_machine
 from mapper.machine.model import Machine
 from mapper.plans.model import Plan
-from mapper.solver import explain as module
-from mapper.solver.explain import ALL, SECTIONS, Explanation, Trial, explain, relaxations
-from mapper.solver.levers import levers
+from mapper.solver.explanation import explain as module
+from mapper.solver.explanation.explain import ALL, SECTIONS, Explanation, Trial, explain, relaxations
+from mapper.solver.explanation.levers import levers
+from mapper.solver.explanation.resolve import NOTICED, Case, case_of, compared, limits_of, on_machine, solved, unchanged
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
-from mapper.solver.resolve import NOTICED, Case, case_of, compared, limits_of, on_machine, solved, unchanged
 from tests.planning.graphs import graphs, machines
 
 QUICK = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])

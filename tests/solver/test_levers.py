@@ -11,8 +11,8 @@ from mapper.machine.figures import Figure
 from mapper.machine.files import load_machine
 from mapper.machine.model import Machine
 from mapper.machine.parts import Rate
-from mapper.solver import levers as module
-from mapper.solver.levers import MIB, cheaper, levers, unit_levers
+from mapper.solver.explanation import levers as module
+from mapper.solver.explanation.levers import MIB, cheaper, levers, unit_levers
 from tests.planning.graphs import machines
 
 SG2042 = load_machine("sg2042")

@@ -16,11 +16,11 @@ from mapper.machine.model import Machine
 from mapper.plans.check import check
 from mapper.plans.file import plan_text
 from mapper.plans.model import Plan
-from mapper.solver.against import against, rivals_of
-from mapper.solver.peer import PLANNERS
+from mapper.solver.peers.against import against, rivals_of
+from mapper.solver.peers.register import PLANNERS
+from mapper.solver.placement.strategies import STRATEGIES
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
-from mapper.solver.strategies import STRATEGIES
 from tests.planning.graphs import graphs, machines
 from tests.planning.test_machines import block_chain
 

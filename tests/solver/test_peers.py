@@ -15,12 +15,12 @@ from mapper.cost.configurations import Config
 from mapper.cost.residency import Caches
 from mapper.errors import Infeasible, UsageError
 from mapper.graph.importers.load import load_graph
-from mapper.solver.baselines import block_partition, equal_shares, filled
 from mapper.solver.ideals import ideals
-from mapper.solver.peer import PLANNERS, Task
-from mapper.solver.peers import choose, peer_solution
+from mapper.solver.peers.baselines import block_partition, equal_shares, filled
+from mapper.solver.peers.choose import choose, peer_solution
+from mapper.solver.peers.programs import MICROBATCHES, pipedream_program, prefixes
+from mapper.solver.peers.register import PLANNERS, Task
 from mapper.solver.problem import Limits, Problem, TensorArc, WeightArc
-from mapper.solver.programs import MICROBATCHES, pipedream_program, prefixes
 from mapper.solver.search import Search
 from mapper.solver.stage import period_of
 from tests.graph.files import FOLDER, OPTIMA

@@ -21,9 +21,9 @@ from mapper.plans.check import check
 from mapper.plans.model import Plan
 from mapper.reports.peers import replicas_text
 from mapper.solver.ideals import ideals
-from mapper.solver.pipedream_model import plan_pipedream
+from mapper.solver.peers.pipedream import plan_pipedream
+from mapper.solver.peers.programs import pipedream_program
 from mapper.solver.problem import Limits, problem_of
-from mapper.solver.programs import pipedream_program
 from tests.graph.files import FOLDER, OPTIMA, PIPEDREAM
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

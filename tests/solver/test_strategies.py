@@ -15,10 +15,10 @@ from mapper.graph.model import Graph
 from mapper.machine.files import load_machine
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Placed, evaluate
-from mapper.solver.place import place
+from mapper.solver.placement.place import place
+from mapper.solver.placement.strategies import STRATEGIES, mesh_walk, strategy_called
 from mapper.solver.problem import Limits, Problem, StageChoice, problem_of
 from mapper.solver.search import Search
-from mapper.solver.strategies import STRATEGIES, mesh_walk, strategy_called
 from tests.planning.graphs import graphs, machines
 from tests.planning.test_place import chain
 

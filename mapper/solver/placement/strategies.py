@@ -13,8 +13,8 @@ from mapper.errors import UsageError
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Placed
-from mapper.solver.floor import Floor, Unit, units_of
-from mapper.solver.place import Unplaceable, place
+from mapper.solver.placement.floor import Floor, Unit, units_of
+from mapper.solver.placement.place import Unplaceable, place
 from mapper.solver.problem import Problem, StageChoice
 
 OPTIMAL = "optimal"

@@ -11,11 +11,11 @@ from mapper.errors import Infeasible, NoPlanInTime, UsageError
 from mapper.graph.model import Graph
 from mapper.plans.evaluate import Evaluation, evaluate
 from mapper.plans.model import Plan
-from mapper.solver.peer import PLANNERS, planner_called
-from mapper.solver.peers import choose, flop_of
+from mapper.solver.peers.choose import choose, flop_of
+from mapper.solver.peers.register import PLANNERS, planner_called
+from mapper.solver.placement.strategies import OPTIMAL, strategy_called
 from mapper.solver.problem import Limits, Problem, problem_of
 from mapper.solver.search import Progress, silent
-from mapper.solver.strategies import OPTIMAL, strategy_called
 
 
 @dataclass(frozen=True)

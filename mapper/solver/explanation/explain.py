@@ -20,10 +20,9 @@ from mapper.plans.account import Binding, binding_of
 from mapper.plans.check import violations
 from mapper.plans.evaluate import Evaluation
 from mapper.plans.model import Alternative, Plan
-from mapper.solver.levers import levers, unit_levers
-from mapper.solver.problem import Limits
-from mapper.solver.reasons import reason
-from mapper.solver.resolve import (
+from mapper.solver.explanation.levers import levers, unit_levers
+from mapper.solver.explanation.reasons import reason
+from mapper.solver.explanation.resolve import (
     Case,
     Change,
     Outcome,
@@ -39,6 +38,7 @@ from mapper.solver.resolve import (
     solved,
     unchanged,
 )
+from mapper.solver.problem import Limits
 from mapper.solver.search import Progress, silent
 from mapper.units import format_seconds, parse_seconds
 

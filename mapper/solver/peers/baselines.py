@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from mapper.errors import UsageError
-from mapper.solver.peer import Proposal, Task, planner
+from mapper.solver.peers.register import Proposal, Task, planner
 from mapper.solver.problem import Array
 
 _SCALE = 2**40

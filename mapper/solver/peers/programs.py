@@ -11,7 +11,7 @@ import numpy as np
 from mapper.solver.cover import Covers, cover
 from mapper.solver.ideals import Ideals, ideals
 from mapper.solver.intervals import intervals
-from mapper.solver.peer import Proposal, Task, planner
+from mapper.solver.peers.register import Proposal, Task, planner
 from mapper.solver.problem import Array, Limits, Problem
 from mapper.solver.search import Search
 

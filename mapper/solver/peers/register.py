@@ -96,7 +96,7 @@ class Planner:
 
 
 PLANNERS: dict[str, Planner] = {}
-"""All planners by name, in the order in which they are shown; `mapper.solver.peers` fills it."""
+"""All planners by name, in the order in which they are shown; `mapper.solver.peers.choose` fills it."""
 
 
 def planner(name: str, *, source: str, blocks: int | None = None) -> Callable[[Choose], Choose]:

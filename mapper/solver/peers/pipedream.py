@@ -12,9 +12,9 @@ from mapper.errors import UsageError
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.plans.model import Alternative, ModelRef, Plan
+from mapper.solver.peers.programs import few_ideals, pipedream_program
 from mapper.solver.plan import plan, reference
 from mapper.solver.problem import Limits, Problem, problem_of
-from mapper.solver.programs import few_ideals, pipedream_program
 from mapper.solver.search import Progress, Search, silent
 from mapper.solver.stop import Stop
 

@@ -8,10 +8,10 @@ from mapper.errors import Infeasible
 from mapper.plans.evaluate import evaluate
 from mapper.plans.model import Alternative, Plan
 from mapper.solver.fitting import Case, Fitting, fitting
-from mapper.solver.peers import flop_of, peer_solution
+from mapper.solver.peers.choose import flop_of, peer_solution
+from mapper.solver.placement.strategies import OPTIMAL, strategy_called
 from mapper.solver.problem import Limits, Problem, Solution, StageChoice
 from mapper.solver.stage import cores_of
-from mapper.solver.strategies import OPTIMAL, strategy_called
 
 
 def fitting_by(

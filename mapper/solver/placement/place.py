@@ -18,7 +18,7 @@ from mapper.errors import NoPlanInTime
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Placed
-from mapper.solver.floor import Floor, Replica, Unit, units_of
+from mapper.solver.placement.floor import Floor, Replica, Unit, units_of
 from mapper.solver.problem import Problem, StageChoice
 
 SPAN_COST, DRAW_COST = 10**10, 10**5

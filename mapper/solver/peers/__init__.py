@@ -1,0 +1,1 @@
+"""What others would have done: planners to compare with, as functions on the same problem."""

@@ -1,0 +1,1 @@
+"""Which cores are which replica: the best placement, and named ones to compare with."""
