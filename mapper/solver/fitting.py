@@ -6,6 +6,7 @@ limit, that limit is drawn tighter by as much and the search asked again; its fi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mapper.cost.residency import DRAM
@@ -79,13 +80,8 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
         tries += [_attempt(case, other, aim, limits, near_optimal) for other in others if other is not None]
         if limits.node_memory_bytes is None and case.table.spread_s is not None:
             tries += _spread(case, aim, limits, near_optimal, tolerance)
-    last = tries[0]
-    for _ in range(TRIES if all(isinstance(x, Miss) for x in tries) else 0):
-        solution = _searched(case, last.tighter, near_optimal, tolerance) if isinstance(last, Miss) else None
-        if solution is None or not isinstance(last, Miss):
-            break
-        last = _attempt(case, solution, last.tighter, limits, near_optimal)
-        tries.append(last)
+    if all(isinstance(x, Miss) for x in tries):
+        tries += _tightened(case, tries[0], limits, near_optimal, tolerance)
     kept = [x for x in tries if isinstance(x, Fitting)]
     if not kept:
         option = next(x.option for x in tries if isinstance(x, Miss))
@@ -94,6 +90,20 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
             advice="A limit a few percent wider leaves room for distances and the borders of nodes.",
         )
     return replace(min(kept, key=lambda x: x.best_period_s), bound_s=first.bound_s)
+
+
+def _tightened(
+    case: Case, last: Fitting | Miss, limits: Limits, near_optimal: float, tolerance: float
+) -> Iterator[Fitting | Miss]:
+    """Plans under limits drawn tighter from one to the next, until one is kept or none is found."""
+    for _ in range(TRIES):
+        if not isinstance(last, Miss):
+            return
+        solution = _searched(case, last.tighter, near_optimal, tolerance)
+        if solution is None:
+            return
+        last = _attempt(case, solution, last.tighter, limits, near_optimal)
+        yield last
 
 
 def _searched(

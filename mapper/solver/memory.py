@@ -68,7 +68,6 @@ def _live(problem: Problem, inside: NDArray[np.bool_]) -> Array:
     """(pairs,): the most bytes of the stage's own tensors that are alive at once: what an op writes, and all that was
     written before it and is read by it or later, or by another stage."""
     assert problem.memory is not None
-    last = np.full(len(inside), -1.0)
     ends: list[Array] = []
     for tensor in problem.tensors:
         last = np.where(inside[:, tensor.producer], float(tensor.producer), -1.0)

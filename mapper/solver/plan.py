@@ -58,7 +58,7 @@ def plan(
     plans within `near_optimal` (a fraction) of the best period, the one with the fewest stages is chosen. `model` says
     where the graph comes from, so that the plan can be run from its file. After `time_limit_s` seconds, or when
     interrupted (`stop.interrupted` then), the best plan so far is taken. `planner` (`solver.peers`) and `strategy` (the
-    placement, `solver.strategies`) name what others do.
+    placement, `solver.placement`) name what others do.
 
     A graph that brings its own times is planned with those; where tensors have bytes only, `costs` must price them
     (`cost.imported.given_costs`).

@@ -60,12 +60,13 @@ class Request:
     def feasible(self, period_s: float, stages: int | None = None, *, cores: int | None = None) -> Found | None:
         """A cover that meets `period_s` within the limits, with the fewest cores, or None.
 
-        None is a refutation, noted in `refuted`, unless several limits bind and too many covers come near to them.
+        None is a refutation, noted in `refuted` where any number of stages and cores was allowed, unless several limits
+        bind and too many covers come near to them.
         """
         decision = self.decide(period_s, stages, cores)
         if decision.cells is not None and decision.covers is not None:
             return replace(self.found(decision.covers, decision.cells), final=decision.exhausted)
-        if decision.refuted and cores is None:
+        if decision.refuted and stages is None and cores is None:
             self.refuted = max(self.refuted, period_s)
         return None
 

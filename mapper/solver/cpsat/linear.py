@@ -9,7 +9,6 @@ reaches in whole numbers none reaches in seconds.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -183,8 +182,3 @@ def composed(first: Shrunk, then: Shrunk) -> Shrunk:
 def unchanged(linear: Linear) -> Shrunk:
     """The reduction that merges nothing."""
     return Shrunk(linear, tuple(range(linear.ops)))
-
-
-def chain_pairs(groups: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
-    """Pairs that together say that each of `groups` is one."""
-    return [pair for group in groups for pair in itertools.pairwise(sorted(group))]
