@@ -28,7 +28,8 @@ from mapper.machine.files import load_machine
 from mapper.reports.table import table
 from mapper.solver.cpsat.prove import prove
 from mapper.solver.problem import Limits, problem_of, renamed
-from mapper.solver.search import Search
+from mapper.solver.search import throughput
+from mapper.solver.space import Space
 
 WORKLOADS = Path(__file__).parents[2] / "shared" / "reference" / "workloads"
 BANDWIDTH_BYTES_PER_S = 16e9
@@ -89,18 +90,18 @@ def proved(graph: Graph, k: int, time_limit_s: float, workers: int) -> dict[str,
     problem = problem_of(graph, load_machine(f"uniform:{k}"), given_costs(graph, BANDWIDTH_BYTES_PER_S))
     limits = Limits(max_replicas=1)
     began = time.monotonic()
-    search = Search(problem)
-    start = search.throughput(limits)
+    space = Space(problem)
+    start = throughput(space, limits)
     searched = time.monotonic()
     solution, bound_s = prove(
-        search.exact.problem, limits, renamed(start, search.exact.gather), start.bound_s, time_limit_s=time_limit_s,
+        space.exact.problem, limits, renamed(start, space.exact.gather), start.bound_s, time_limit_s=time_limit_s,
         workers=workers,
     )  # fmt: skip
     ended = time.monotonic()
     gap = 1 - bound_s / solution.best_period_s
-    stages = [[graph.ops[v].name for v in search.exact.restore(stage.ops)] for stage in solution.stages]
+    stages = [[graph.ops[v].name for v in space.exact.restore(stage.ops)] for stage in solution.stages]
     return {
-        "k": k, "ops": problem.ops, "reduced_ops": search.exact.problem.ops, "all_ideals": search.ideals.complete,
+        "k": k, "ops": problem.ops, "reduced_ops": space.exact.problem.ops, "all_ideals": space.ideals.complete,
         "searched_ms": start.best_period_s * 1e3, "searched_bound_ms": start.bound_s * 1e3,
         "period_ms": solution.best_period_s * 1e3, "bound_ms": bound_s * 1e3, "gap": gap,
         "status": "optimal" if gap <= ROUNDING else "feasible", "stages": len(solution.stages),

@@ -29,7 +29,8 @@ from mapper.program.cards import card_names
 from mapper.reports.table import table
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits, problem_of
-from mapper.solver.search import Search
+from mapper.solver.search import least_latency
+from mapper.solver.space import Space
 
 MACHINES = ("sg2042", "sg2044", "epyc-7763", "epyc-9684x", "altra-q80-30")
 REQUESTS = ("free", "one replica", "latency 1.5x", "latency 3x", "half memory")
@@ -54,7 +55,7 @@ class Row:
 def requests(graph: Graph, machine: Machine) -> Iterator[tuple[str, Limits]]:
     """The five requests; the last needs the free plan first."""
     problem = problem_of(graph, machine, roofline(graph, machine, configurations(machine)))
-    least = Search(problem).least_latency(Limits())
+    least = least_latency(Space(problem), Limits())
     yield REQUESTS[0], Limits()
     yield REQUESTS[1], Limits(max_replicas=1)
     yield REQUESTS[2], Limits(max_latency_s=1.5 * least[0])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mapper.solver.problem import Limits, Objective
-from mapper.solver.search import Search
+from mapper.solver.search import fewest_cores, least_latency
+from mapper.solver.space import Space
 from mapper.units import format_seconds
 
 ROUNDING = 1e-9
@@ -21,21 +22,21 @@ class Aim:
     bound: float | None
 
 
-def aimed(search: Search, objective: Objective, limits: Limits, tolerance: float) -> Aim:
+def aimed(space: Space, objective: Objective, limits: Limits, tolerance: float) -> Aim:
     """The least latency or the fewest cores under `limits`, as a limit. When the user interrupts, `limits` alone.
 
     Raises: Infeasible.
     """
     try:
         if objective == "latency":
-            least, bound = search.least_latency(limits, tolerance)
-            search.progress(f"latency {format_seconds(least)}, bound {format_seconds(bound)}")
+            least, bound = least_latency(space, limits, tolerance)
+            space.progress(f"latency {format_seconds(least)}, bound {format_seconds(bound)}")
             return Aim(objective, replace(limits, max_latency_s=least * (1 + ROUNDING)), bound)
         if objective == "cores":
-            fewest, at_least = search.fewest_cores(limits)
-            search.progress(f"{fewest} cores, bound {at_least}")
+            fewest, at_least = fewest_cores(space, limits)
+            space.progress(f"{fewest} cores, bound {at_least}")
             return Aim(objective, replace(limits, max_cores=fewest), float(at_least))
     except KeyboardInterrupt:
-        search.stop.now()
+        space.stop.now()
         return Aim(objective, limits, 0.0)
     return Aim(objective, limits, None)

@@ -8,33 +8,34 @@ from dataclasses import replace
 from mapper.errors import Infeasible
 from mapper.plans.model import Alternative
 from mapper.solver.problem import Limits, Solution
-from mapper.solver.search import Search
+from mapper.solver.search import least_latency, throughput
+from mapper.solver.space import Space
 
 COARSE = 1e-3
 """Relative precision of the periods of alternatives."""
 
 
-def alternatives(search: Search, chosen: Solution, limits: Limits) -> tuple[Alternative, ...]:
+def alternatives(space: Space, chosen: Solution, limits: Limits) -> tuple[Alternative, ...]:
     """What people do without a planner, always; of the others those that no listed plan beats in all of rate,
     latency and cores. The chosen plan itself is left out."""
-    if search.stop.reached:
+    if space.stop.reached:
         return ()
-    wanted = _habits(search)
+    wanted = _habits(space)
     if limits.as_options():
-        one_each = limits.max_replicas == 1 and len(search.problem.configs) == 1  # the default of graphs with times
+        one_each = limits.max_replicas == 1 and len(space.problem.configs) == 1  # the default of graphs with times
         wanted.append(("best", "--replicas any" if one_each else "", Limits()))
-    latency = _round_latency(search, chosen)
+    latency = _round_latency(space, chosen)
     if latency is not None:
         text = _milliseconds(latency)
         wanted.append((f"best within {text}", f"--max-latency {text}", Limits(max_latency_s=latency)))
     found = []
     for name, options, other in wanted:
         try:
-            solution = search.throughput(replace(other, max_cores=limits.max_cores), tolerance=COARSE)
+            solution = throughput(space, replace(other, max_cores=limits.max_cores), tolerance=COARSE)
         except Infeasible:
             continue
-        found.append(_alternative(name, options, solution, search))
-    own = (1 / chosen.period_s, chosen.latency_s, _cores(chosen, search))
+        found.append(_alternative(name, options, solution, space))
+    own = (1 / chosen.period_s, chosen.latency_s, _cores(chosen, space))
     kept: list[Alternative] = []
     for row in found:
         known = [own, *((k.throughput_per_s, k.latency_s, k.cores_used) for k in kept)]
@@ -44,9 +45,9 @@ def alternatives(search: Search, chosen: Solution, limits: Limits) -> tuple[Alte
     return tuple(sorted(kept, key=lambda row: -row.throughput_per_s))
 
 
-def _habits(search: Search) -> list[tuple[str, str, Limits]]:
+def _habits(space: Space) -> list[tuple[str, str, Limits]]:
     """What people do without a planner: every thread on one item, a copy a core, a stage a group."""
-    problem = search.problem
+    problem = space.problem
     whole, one = problem.configs[-1], problem.configs[0]
     threads = f"{whole.cores} thread{'s' * (whole.cores > 1)}"
     native = Limits(stages=1, max_replicas=1, configurations=(whole,))
@@ -61,18 +62,18 @@ def _habits(search: Search) -> list[tuple[str, str, Limits]]:
     return wanted
 
 
-def _alternative(name: str, options: str, solution: Solution, search: Search) -> Alternative:
+def _alternative(name: str, options: str, solution: Solution, space: Space) -> Alternative:
     return Alternative(
         name=name,
         options=options,
         throughput_per_s=1 / solution.period_s,
         latency_s=solution.latency_s,
-        cores_used=_cores(solution, search),
+        cores_used=_cores(solution, space),
     )
 
 
-def _cores(solution: Solution, search: Search) -> int:
-    return sum(stage.replicas * search.problem.configs[stage.config].cores for stage in solution.stages)
+def _cores(solution: Solution, space: Space) -> int:
+    return sum(stage.replicas * space.problem.configs[stage.config].cores for stage in solution.stages)
 
 
 def _covers(known: tuple[float, float, int], row: Alternative) -> bool:
@@ -87,9 +88,9 @@ def _same(known: tuple[float, float, int], row: Alternative) -> bool:
     return all(math.isclose(a, b, rel_tol=COARSE) for a, b in zip(known, other, strict=True))
 
 
-def _round_latency(search: Search, chosen: Solution) -> float | None:
+def _round_latency(space: Space, chosen: Solution) -> float | None:
     """A round latency between the least that there is and the chosen plan's, None where the two are near."""
-    least = search.least_latency(Limits())[0]
+    least = least_latency(space, Limits())[0]
     if chosen.latency_s < 2 * least:
         return None
     middle = math.sqrt(least * chosen.latency_s)

@@ -18,7 +18,8 @@ from mapper.plans.evaluate import Evaluation, evaluate
 from mapper.plans.model import Predicted
 from mapper.solver.placement.place import Held, Unplaceable, place
 from mapper.solver.problem import Limits, Solution, StageChoice
-from mapper.solver.search import Search
+from mapper.solver.search import alike, throughput
+from mapper.solver.space import Space
 
 TRIES = 5
 """How often limits are tightened."""
@@ -30,12 +31,12 @@ KEPT = 1 + 1e-7
 
 @dataclass(frozen=True)
 class Case:
-    """What is planned: the graph on the machine with its costs, and the search over its plans."""
+    """What is planned: the graph on the machine with its costs, and the space of its plans."""
 
     graph: Graph
     machine: Machine
     table: CostTable
-    search: Search
+    space: Space
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,10 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
 
     Raises: Infeasible; NoPlanInTime where tightening leads to no plan.
     """
-    first = case.search.throughput(aim, near_optimal, tolerance, proof_s=PROOF_S)
+    first = throughput(case.space, aim, near_optimal, tolerance, proof_s=PROOF_S)
     tries = [_attempt(case, first, aim, limits, near_optimal)]
     if not _as_good(tries[0], first, tolerance):
-        others = [case.search.alike(d, aim, near_optimal, tolerance) for d in _divisors(case.machine)]
+        others = [_alike(case, d, aim, near_optimal, tolerance) for d in _divisors(case.machine)]
         if limits.node_memory_bytes is not None:
             others.append(_searched(case, _aligned(case, aim), near_optimal, tolerance))
         if len(case.machine.nodes) > 1 and any(stage.dram_bytes for stage in first.stages):
@@ -110,19 +111,26 @@ def _searched(
     case: Case, limits: Limits, near_optimal: float, tolerance: float, *, even: bool = False
 ) -> Solution | None:
     try:
-        return case.search.throughput(limits, near_optimal, tolerance, even=even)
+        return throughput(case.space, limits, near_optimal, tolerance, even=even)
+    except Infeasible:
+        return None
+
+
+def _alike(case: Case, parts: int, limits: Limits, near_optimal: float, tolerance: float) -> Solution | None:
+    try:
+        return alike(case.space, parts, limits, near_optimal, tolerance)
     except Infeasible:
         return None
 
 
 def _spread(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolerance: float) -> list[Fitting | Miss]:
     """The best plan of those whose weights in DRAM lie on all nodes: no node serves more than another then."""
-    search, table = case.search, case.table
+    space, table = case.space, case.table
     assert table.spread_s is not None
-    seconds = search.problem.seconds.copy()
+    seconds = space.problem.seconds.copy()
     seconds[:, :, DRAM] += table.spread_s - table.compute_s[:, :, DRAM]
-    other = Search(replace(search.problem, seconds=seconds), progress=search.progress, stop=search.stop)
-    found = _searched(replace(case, search=other), aim, near_optimal, tolerance)
+    other = Space(replace(space.problem, seconds=seconds), progress=space.progress, stop=space.stop)
+    found = _searched(replace(case, space=other), aim, near_optimal, tolerance)
     return [_attempt(case, found, aim, limits, near_optimal, spread=True)] if found is not None else []
 
 
@@ -141,7 +149,7 @@ def _divisors(machine: Machine) -> list[int]:
 def _aligned(case: Case, limits: Limits) -> Limits:
     """`limits` with the configurations that divide a node evenly or are made of whole nodes."""
     each = max(1, len(case.machine.whole_groups) // len(case.machine.nodes))
-    known = limits.configurations or case.search.problem.configs
+    known = limits.configurations or case.space.problem.configs
     even = tuple(config for config in known if each % config.groups == 0 or config.groups % each == 0)
     return replace(limits, configurations=even) if even else limits
 
@@ -184,7 +192,7 @@ def _on_cores(case: Case, stages: tuple[StageChoice, ...], limits: Limits, sprea
         )
     if spread:
         stages = tuple(replace(stage, dram_bytes=0.0) for stage in stages)
-    placed, complete = place(case.graph, case.machine, case.search.problem, stages, held)
+    placed, complete = place(case.graph, case.machine, case.space.problem, stages, held)
     if spread:
         first = evaluate(case.graph, case.machine, case.table, placed)
         far = [stage.residency == case.table.caches.names[DRAM] for stage in first.stages]
@@ -212,6 +220,6 @@ def _roomier(case: Case, tight: Limits, solution: Solution) -> Limits:
     """Limits that leave more room for packing: a little less memory in all, or else a core less."""
     if tight.node_memory_bytes is not None:
         return replace(tight, node_memory_bytes=tight.node_memory_bytes * 0.92)
-    configs = case.search.problem.configs
+    configs = case.space.problem.configs
     used = sum(stage.replicas * configs[stage.config].cores for stage in solution.stages)
     return replace(tight, max_cores=used - 1)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mapper.errors import Infeasible
 from mapper.solver.problem import Limits
 from mapper.solver.request import Found, Request
+from mapper.solver.search import fewest_cores, least_latency, throughput
+from mapper.solver.space import Space
 from mapper.units import format_bytes, format_seconds
-
-if TYPE_CHECKING:
-    from mapper.solver.search import Search
 
 OPTIONS = {
     "max_latency_s": "--max-latency",
@@ -31,17 +30,17 @@ MOST_STAGES = 64
 """Stages up to which the fewest that help are looked for."""
 
 
-def infeasible(search: Search, limits: Limits) -> Infeasible:
+def infeasible(space: Space, limits: Limits) -> Infeasible:
     """The error that names the limits in conflict, and for each the smallest change that helps."""
     given = [name for name in OPTIONS if getattr(limits, name) is not None]
     conflict = list(given)
     for name in given:
         rest = [other for other in conflict if other != name]
-        if rest and _found(search, _only(limits, rest)) is None:
+        if rest and _found(space, _only(limits, rest)) is None:
             conflict = rest  # without it there is none either
-    levers = [lever for name in conflict for lever in _levers(search, limits, name)]
+    levers = [lever for name in conflict for lever in _levers(space, limits, name)]
     names = [OPTIONS[name] for name in conflict]
-    names += ["--together"] * bool(search.problem.together) + ["--apart"] * bool(search.problem.apart)
+    names += ["--together"] * bool(space.problem.together) + ["--apart"] * bool(space.problem.apart)
     together = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
     more = "" if levers else "; no change of a single one helps"
     return Infeasible(f"no plan keeps {together}{more}", levers)
@@ -53,53 +52,53 @@ def _only(limits: Limits, names: list[str]) -> Limits:
     return replace(limits, **dropped)
 
 
-def _found(search: Search, limits: Limits) -> Found | None:
-    return Request(search, limits).feasible(limits.max_period_s)
+def _found(space: Space, limits: Limits) -> Found | None:
+    return Request(space, limits).feasible(limits.max_period_s)
 
 
-def _levers(search: Search, limits: Limits, name: str) -> Iterator[str]:
+def _levers(space: Space, limits: Limits, name: str) -> Iterator[str]:
     """The smallest change of the limit `name` that, alone, makes the request feasible; nothing where none does."""
     dropped: dict[str, Any] = {name: None}
     free = replace(limits, **dropped)
-    found = _found(search, free)
+    found = _found(space, free)
     option = OPTIONS[name]
     if found is None:
         return
     if name == "max_latency_s":
-        least = search.least_latency(free)[0]
+        least = least_latency(space, free)[0]
         yield f"{option} {least * ROOM * 1e3:.6g}ms (the least latency is {format_seconds(least)})"
     elif name == "min_throughput_per_s":
-        best = search.throughput(free).period_s
+        best = throughput(space, free).period_s
         yield f"{option} {1 / (best * ROOM):.6g} (the least period is {format_seconds(best)})"
     elif name == "max_cores":
-        yield f"{option} {search.fewest_cores(free)[0]}"
+        yield f"{option} {fewest_cores(space, free)[0]}"
     elif name == "node_memory_bytes":
-        least = _least(search, free, name, 0.0, _enough_memory(search, free))
+        least = _least(space, free, name, 0.0, _enough_memory(space, free))
         yield f"{option} {least * ROOM / 2**20:.6g}MiB ({format_bytes(least)} are the least that the search finds)"
     elif name == "configurations":
         yield f"without {option}"
     elif name == "max_replicas":
-        yield f"{option} {round(_least(search, free, name, 1, max(found.replicas), whole=True))}"
+        yield f"{option} {round(_least(space, free, name, 1, max(found.replicas), whole=True))}"
     else:
-        most = replace(free, max_stages=min(search.problem.ops, MOST_STAGES))
-        fewest = _found(search, most)
+        most = replace(free, max_stages=min(space.problem.ops, MOST_STAGES))
+        fewest = _found(space, most)
         yield f"{option} {len((fewest or found).cells)}"
 
 
-def _enough_memory(search: Search, free: Limits) -> float:
+def _enough_memory(space: Space, free: Limits) -> float:
     """Bytes of a node with which a plan is found."""
     size = 2.0**20
-    while _found(search, replace(free, node_memory_bytes=size)) is None and size < 2.0**60:
+    while _found(space, replace(free, node_memory_bytes=size)) is None and size < 2.0**60:
         size *= 2
     return size
 
 
-def _least(search: Search, free: Limits, name: str, low: float, high: float, *, whole: bool = False) -> float:
+def _least(space: Space, free: Limits, name: str, low: float, high: float, *, whole: bool = False) -> float:
     """The least value of the limit `name` with which a plan is found: `low` is too little, `high` enough."""
     while high - low > (1 if whole else high * 1e-4):
         middle = (low + high) // 2 if whole else (low + high) / 2
         changed: dict[str, Any] = {name: middle}
-        if _found(search, replace(free, **changed)) is None:
+        if _found(space, replace(free, **changed)) is None:
             low = middle
         else:
             high = middle

@@ -11,7 +11,7 @@ from mapper.cost.configurations import configurations
 from mapper.cost.imported import given_costs
 from mapper.cost.roofline import roofline
 from mapper.cost.table import GIVEN, CostTable
-from mapper.errors import UsageError
+from mapper.errors import Infeasible, UsageError
 from mapper.graph.model import Graph
 from mapper.jsonio import plain, sha256
 from mapper.machine.model import Machine
@@ -20,10 +20,11 @@ from mapper.plans.model import ModelRef, Plan, Proof, Request, Solver, Status, T
 from mapper.solver.aim import Aim, aimed
 from mapper.solver.alternatives import alternatives
 from mapper.solver.fitting import Case, Fitting
+from mapper.solver.infeasible import infeasible
 from mapper.solver.peers.plans import attributed, fitting_by, require_kept
 from mapper.solver.placement.strategies import OPTIMAL
 from mapper.solver.problem import Limits, Objective, Problem, problem_of
-from mapper.solver.search import Progress, Search, silent
+from mapper.solver.space import Progress, Space, silent
 from mapper.solver.stop import Stop
 
 NEAR_OPTIMAL = 0.01
@@ -72,10 +73,14 @@ def plan(
     problem = problem_of(graph, machine, table, limits)
     if limits.stages is not None and limits.stages > problem.ops:
         raise UsageError(f"{limits.stages} stages were asked for, but {graph.name} has {problem.ops} ops")
-    search = Search(problem, progress=progress, stop=stop or Stop(time_limit_s))
+    space = Space(problem, progress=progress, stop=stop or Stop(time_limit_s))
     fine = optimal_gap(table.source) / 4
-    aim = aimed(search, objective, limits, fine)
-    found = fitting_by(planner, strategy, Case(graph, machine, table, search), aim.limits, limits, near_optimal, fine)
+    try:
+        aim = aimed(space, objective, limits, fine)
+        case = Case(graph, machine, table, space)
+        found = fitting_by(planner, strategy, case, aim.limits, limits, near_optimal, fine)
+    except Infeasible as error:
+        raise (error if error.levers else infeasible(space, limits)) from None
     made = Plan(
         model=model or reference(graph),
         machine=machine,
@@ -84,11 +89,11 @@ def plan(
             objective=objective, limits=limits.as_options(), batch=batch,
             costs={"source": table.source, **table.options},
         ),
-        solver=_solver(search, table, found, aim, near_optimal, _assumptions(machine, table)),
+        solver=_solver(space, table, found, aim, near_optimal, _assumptions(machine, table)),
         predicted=found.evaluation.predicted,
         stages=found.evaluation.stages,
         edges=found.evaluation.edges,
-        alternatives=alternatives(search, found.solution, limits),
+        alternatives=alternatives(space, found.solution, limits),
         provenance={"mapper": __version__, "topology_sha256": sha256(plain(machine))},
     )  # fmt: skip
     made = attributed(made, planner, strategy, found.solution, problem)
@@ -118,7 +123,7 @@ def reference(graph: Graph) -> ModelRef:
 
 
 def _solver(
-    search: Search, table: CostTable, found: Fitting, aim: Aim, near_optimal: float, assumptions: tuple[str, ...]
+    space: Space, table: CostTable, found: Fitting, aim: Aim, near_optimal: float, assumptions: tuple[str, ...]
 ) -> Solver:
     """What was proved. The plan's own distances can only cost more than the least ones that the bound assumes."""
     objective = value_of(aim.objective, found.evaluation.predicted)
@@ -133,17 +138,17 @@ def _solver(
         bound=bound,
         gap=gap,
         near_optimal=near_optimal,
-        proved=Proof(space=_space(search, table, found.solution.whole_space), assumptions=assumptions),
+        proved=Proof(space=_searched(space, table, found.solution.whole_space), assumptions=assumptions),
         tie_break="complete" if found.complete else "incomplete",
         versions=_versions(),
     )
 
 
-def _space(search: Search, table: CostTable, whole: bool) -> str:
+def _searched(space: Space, table: CostTable, whole: bool) -> str:
     """Which plans were searched. The bound holds for all of them, also where some were not."""
     kind = "all" if whole else "some of the"
-    of = f" of {search.blocks} blocks of neighbouring ops" if search.blocks else ""
-    what = "one unit" if table.source == GIVEN else _names(search.problem)
+    of = f" of {space.blocks} blocks of neighbouring ops" if space.blocks else ""
+    what = "one unit" if table.source == GIVEN else _names(space.problem)
     return f"{kind} chains of ideals{of} × {what} × any number of replicas"
 
 

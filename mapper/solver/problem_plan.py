@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mapper import __version__
-from mapper.errors import BadInput, UsageError
+from mapper.errors import BadInput, Infeasible, UsageError
 from mapper.plans.check import OPTIMAL_GAP
 from mapper.plans.model import Proof, Solver, Status
 from mapper.plans.problem_check import problem_violations
@@ -20,9 +20,11 @@ from mapper.plans.problem_evaluate import Evaluated, Proposed, evaluate_problem
 from mapper.plans.problem_file import ProblemFile, ProblemRef, read_problem, unpacked
 from mapper.plans.problem_plan import ProblemLimits, ProblemPlan, ProblemPredicted, ProblemRequest
 from mapper.solver.aim import Aim, aimed
+from mapper.solver.infeasible import infeasible
 from mapper.solver.problem import Limits, Objective, Problem, Solution, StageChoice
 from mapper.solver.problem_file import problem_of_file
-from mapper.solver.search import Progress, Search, silent
+from mapper.solver.search import throughput
+from mapper.solver.space import Progress, Space, silent
 from mapper.solver.stop import Stop
 
 ASSUMPTION = "costs are those of the problem file"
@@ -76,9 +78,12 @@ def plan_of_file(
     limits = _known(limits or Limits(), file, reference)
     searched = narrowed(file, configurations, reference)
     problem = without_hopeless(_problem(searched, limits, reference))
-    search = Search(problem, progress=progress, stop=stop or Stop())
-    aim = aimed(search, objective, limits, OPTIMAL_GAP / 4)
-    solution = search.throughput(aim.limits, near_optimal, OPTIMAL_GAP / 4)
+    space = Space(problem, progress=progress, stop=stop or Stop())
+    try:
+        aim = aimed(space, objective, limits, OPTIMAL_GAP / 4)
+        solution = throughput(space, aim.limits, near_optimal, OPTIMAL_GAP / 4)
+    except Infeasible:
+        raise infeasible(space, limits) from None
     chosen = _evaluated(file, searched, problem, solution.stages)
     if chosen.period_s <= 0:
         raise BadInput(reference.file, "the best period is 0 s, so there is nothing to plan", place="/ops")
@@ -89,7 +94,7 @@ def plan_of_file(
     made = ProblemPlan(
         problem=reference,
         request=ProblemRequest(objective=objective, limits=request),
-        solver=_solver(searched, search, solution, aim, chosen.predicted, best_s, near_optimal),
+        solver=_solver(searched, space, solution, aim, chosen.predicted, best_s, near_optimal),
         predicted=chosen.predicted,
         stages=chosen.stages,
         provenance={"mapper": __version__},
@@ -186,7 +191,7 @@ def _evaluated(file: ProblemFile, searched: ProblemFile, problem: Problem, stage
 
 
 def _solver(
-    searched: ProblemFile, search: Search, solution: Solution, aim: Aim, predicted: ProblemPredicted, best_s: float,
+    searched: ProblemFile, space: Space, solution: Solution, aim: Aim, predicted: ProblemPredicted, best_s: float,
     near_optimal: float,
 ) -> Solver:  # fmt: skip
     """What was proved, of the numbers in the file. `best_s` is the best period of any plan found."""
@@ -196,7 +201,7 @@ def _solver(
     gap = (best - bound) / best
     status: Status = "optimal" if gap <= OPTIMAL_GAP * (1 + 1e-6) else "feasible"
     kind = "all" if solution.whole_space else "some of the"
-    blocks = f" of {search.blocks} blocks of neighbouring ops" if search.blocks else ""
+    blocks = f" of {space.blocks} blocks of neighbouring ops" if space.blocks else ""
     names = ", ".join(config.name for config in searched.configs)
     assumptions = [ASSUMPTION]
     if sizes := unpacked(searched):

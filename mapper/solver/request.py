@@ -1,11 +1,10 @@
-"""One request on a search: whether a period can be met within the limits, and the best that can."""
+"""One request on a space of plans: whether a period can be met within the limits, and the best that can."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,11 +15,8 @@ from mapper.solver.labels import labels
 from mapper.solver.memory import needed_memory
 from mapper.solver.problem import Array, Limits, Problem, Solution, StageChoice
 from mapper.solver.resources import WITHIN, Decision, Pass, Resource, decide
+from mapper.solver.space import Space
 from mapper.units import format_seconds
-
-if TYPE_CHECKING:
-    from mapper.solver.search import Search
-
 
 FIRST_REACH = 0.01
 """How far above the bound, relative to it, the best period is looked for first: it is seldom far."""
@@ -42,15 +38,15 @@ class Found:
 
 
 class Request:
-    """One set of limits on a search. `refuted` is the longest period that is proved to be out of reach.
+    """One set of limits on a space of plans. `refuted` is the longest period that is proved to be out of reach.
 
     `even`: plans only of which each stage by itself draws on all NUMA nodes' DRAM evenly enough.
     """
 
-    def __init__(self, search: Search, limits: Limits, *, even: bool = False) -> None:
-        self.search, self.limits, self.even = search, limits, even
-        self.problem = search.reduction.problem
-        self.costs = restricted(search.costs, self.problem, limits)
+    def __init__(self, space: Space, limits: Limits, *, even: bool = False) -> None:
+        self.space, self.limits, self.even = space, limits, even
+        self.problem = space.reduction.problem
+        self.costs = restricted(space.costs, self.problem, limits)
         self.cores = min(self.problem.cores, limits.max_cores or self.problem.cores)
         self.core_a_stage = limits.max_replicas == 1 and all(config.cores == 1 for config in self.problem.configs)
         self.refuted = 0.0
@@ -99,7 +95,7 @@ class Request:
         cores: int | None = None,
     ) -> Covers:  # fmt: skip
         """A pass for `amount` (the load where not given), with at most `stages` stages and `cores` cores."""
-        self.search.passes += 1
+        self.space.passes += 1
         width = self.cores if cores is None else min(cores, self.cores)
         if self.core_a_stage and not self.limits.stages:  # a core a stage: counting cores counts stages
             width = min(width, stages or self.limits.max_stages or width)
@@ -118,15 +114,15 @@ class Request:
             out.append(Resource("DRAM", amount, period_s * self.problem.dram_bytes_per_s))
         memory = self.limits.node_memory_bytes
         if memory is not None:
-            amount = needed_memory(self.costs, self.search.memory, self.search.problem, period_s, memory)
-            out.append(Resource("memory", amount, memory * self.search.nodes))
+            amount = needed_memory(self.costs, self.space.memory, self.space.problem, period_s, memory)
+            out.append(Resource("memory", amount, memory * self.space.nodes))
         return out
 
     def _uneven_bytes(self, period_s: float) -> Array:
         """DRAM bytes of each stage, as many times as all nodes together would draw if each drew what the one does that
         has most of the stage's replicas."""
-        replicas, nodes = replicas_needed(self.costs, period_s), self.search.nodes
-        memory = self.search.problem.memory
+        replicas, nodes = replicas_needed(self.costs, period_s), self.space.nodes
+        memory = self.space.problem.memory
         spans = [memory.span(int(cores)) if memory else 1 for cores in self.costs.cores]
         shares = replicas * np.array(spans, dtype=float)[:, None]
         out: Array = self.costs.dram_bytes * np.nan_to_num(nodes * np.ceil(shares / nodes) / shares, nan=1.0)
@@ -163,15 +159,15 @@ class Request:
         try:
             for found in self._better(best, tolerance):
                 best = found
-                self.search.progress(f"period {format_seconds(best.period_s)}, bound {format_seconds(self.refuted)}")
+                self.space.progress(f"period {format_seconds(best.period_s)}, bound {format_seconds(self.refuted)}")
         except KeyboardInterrupt:
-            self.search.stop.now()
+            self.space.stop.now()
         return best, min(self.refuted, best.period_s)
 
     def _better(self, best: Found, tolerance: float) -> Iterator[Found]:
         """The best cover after each probe, until bound and period meet or the time is up."""
         low, at, reach = self.refuted, best.period_s * (1 - tolerance), FIRST_REACH
-        while low < best.period_s * (1 - tolerance) and not self.search.stop.reached:
+        while low < best.period_s * (1 - tolerance) and not self.space.stop.reached:
             found = self.feasible(at)
             if found is None:
                 low, reach = max(low, at), 4 * reach
@@ -213,7 +209,7 @@ class Request:
         Where nothing may be lost and stages would have to be counted for it, `best` with the fewest cores.
         """
         exactly = within_s <= best.period_s and not self.core_a_stage
-        if self.limits.stages is not None or len(best.cells) == 1 or exactly or self.search.stop.reached:
+        if self.limits.stages is not None or len(best.cells) == 1 or exactly or self.space.stop.reached:
             return self._fewest_cores(best, None if exactly else len(best.cells))
         found = self.feasible(within_s, len(best.cells) - 1)
         if found is None:
@@ -223,7 +219,7 @@ class Request:
 
     def _tightened(self, found: Found, low: float, stages: int, tolerance: float) -> Found:
         """Lowers the period with at most `stages` stages, by halves down to `tolerance`."""
-        while low < found.period_s * (1 - tolerance) and not self.search.stop.reached:
+        while low < found.period_s * (1 - tolerance) and not self.space.stop.reached:
             at = math.sqrt(low * found.period_s * (1 - tolerance / 2))
             at = max(at, low * (1 + tolerance / 4))
             better = self.feasible(at, stages)
@@ -235,7 +231,7 @@ class Request:
 
     def _fewest_cores(self, found: Found, stages: int | None) -> Found:
         """Of covers with the same period and at most `stages` the one with the fewest cores, then least latency."""
-        if self.search.stop.reached or found.final:
+        if self.space.stop.reached or found.final:
             return found
         again = self.feasible(found.period_s * (1 + 1e-12), stages)
         return again if again is not None and again.period_s <= found.period_s * WITHIN else found
@@ -244,12 +240,12 @@ class Request:
 
     def solution(self, found: Found, best_period_s: float, bound_s: float) -> Solution:
         """`found` as stages of the original ops. `bound_s` holds for what was searched."""
-        search = self.search
-        member, restore = search.ideals.member, search.reduction.restore
+        space = self.space
+        member, restore = space.ideals.member, space.reduction.restore
         stages = []
         for cell, replicas in zip(found.cells, found.replicas, strict=True):
             ops = member[self.costs.target[cell.pair]] & ~member[self.costs.source[cell.pair]]
-            held = search.memory if self.limits.node_memory_bytes is not None else None
+            held = space.memory if self.limits.node_memory_bytes is not None else None
             stages.append(
                 StageChoice(
                     restore(int(v) for v in ops.nonzero()[0]),
@@ -262,14 +258,14 @@ class Request:
                     float(held.each[cell.pair]) if held else 0.0,
                 )
             )
-        whole = search.ideals.complete and search.blocks is None
+        whole = space.ideals.complete and space.blocks is None
         proved = bound_s if whole else min(bound_s, self.bound_of_all())
-        stopped = search.stop.reached
-        return Solution(tuple(stages), found.period_s, best_period_s, proved, whole, search.passes, stopped=stopped)
+        stopped = space.stop.reached
+        return Solution(tuple(stages), found.period_s, best_period_s, proved, whole, space.passes, stopped=stopped)
 
     def bound_of_all(self) -> float:
         """A bound on the period of every plan, also of those that are not searched."""
-        problem = self.search.exact.problem
+        problem = self.space.exact.problem
         return bounds.around(problem, self.limits, bounds.area(problem, self.limits))
 
 

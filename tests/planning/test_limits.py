@@ -22,7 +22,8 @@ from mapper.plans.check import violations
 from mapper.plans.model import Plan
 from mapper.solver.batches import best_batch
 from mapper.solver.problem import Limits, problem_of
-from mapper.solver.search import Search
+from mapper.solver.search import alike, throughput
+from mapper.solver.space import Space
 from mapper.solver.stop import Stop
 from tests.planning.graphs import graphs, machines
 from tests.planning.test_machines import block_chain, with_figure
@@ -196,11 +197,12 @@ def test_the_batch_with_the_best_rate_is_taken() -> None:
 
 def test_a_search_of_equal_parts_is_one_of_the_whole() -> None:
     graph = block_chain(6)
-    search = Search(problem_of(graph, SG2042, roofline(graph, SG2042)))
-    whole = search.throughput(Limits())
+    space = Space(problem_of(graph, SG2042, roofline(graph, SG2042)))
+    whole = throughput(space, Limits())
     for parts in (2, 4):
-        alike = search.alike(parts, Limits(), 0.0, 1e-5)
-        assert alike is not None and alike.period_s >= whole.bound_s * (1 - 1e-9)
-        assert all(stage.replicas % parts == 0 for stage in alike.stages)
-        assert math.isclose(alike.period_s, max(s.load_s / s.replicas for s in alike.stages), rel_tol=0.5)
-    assert search.alike(4, Limits(max_replicas=1), 0.0, 1e-5) is None
+        found = alike(space, parts, Limits(), 0.0, 1e-5)
+        assert found.period_s >= whole.bound_s * (1 - 1e-9)
+        assert all(stage.replicas % parts == 0 for stage in found.stages)
+        assert math.isclose(found.period_s, max(s.load_s / s.replicas for s in found.stages), rel_tol=0.5)
+    with pytest.raises(Infeasible):
+        alike(space, 4, Limits(max_replicas=1), 0.0, 1e-5)

@@ -19,7 +19,8 @@ from mapper.plans.file import plan_text
 from mapper.plans.model import Plan
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits, problem_of
-from mapper.solver.search import Search
+from mapper.solver.search import throughput
+from mapper.solver.space import Space
 from tests.planning.graphs import graphs, machines
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -45,8 +46,8 @@ def test_every_plan_passes_its_check(graph: Graph, machine: Machine, limits: Lim
 @given(graphs(), machines())
 def test_the_evaluated_period_is_never_below_the_bound(graph: Graph, machine: Machine) -> None:
     """The search and `evaluate` compute the same quantities by different code; placement only adds distance."""
-    search = Search(problem_of(graph, machine, roofline(graph, machine)))
-    found = search.throughput(Limits())
+    space = Space(problem_of(graph, machine, roofline(graph, machine)))
+    found = throughput(space, Limits())
     made = plan(graph, machine, near_optimal=0.0)
     assert made.predicted.period_s >= found.bound_s * (1 - 1e-9)
     assert made.solver.bound == pytest.approx(min(found.bound_s, made.solver.best_objective), rel=1e-12)
@@ -59,7 +60,7 @@ def test_loads_are_those_of_the_search_where_distances_do_not_matter(graph: Grap
     machine = machine.model_copy(update={"links": near})
     memory = machine.memory.model_copy(update={"node_bandwidth_bytes_per_s": None})
     machine = machine.model_copy(update={"memory": memory})
-    found = Search(problem_of(graph, machine, roofline(graph, machine))).throughput(Limits(), 0.0)
+    found = throughput(Space(problem_of(graph, machine, roofline(graph, machine))), Limits(), 0.0)
     made = plan(graph, machine, near_optimal=0.0)
     assert made.predicted.period_s <= found.period_s * (1 + 1e-9)
     for stage, choice in zip(made.stages, found.stages, strict=True):

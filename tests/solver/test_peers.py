@@ -21,7 +21,8 @@ from mapper.solver.peers.choose import choose, peer_solution
 from mapper.solver.peers.programs import MICROBATCHES, pipedream_program, prefixes
 from mapper.solver.peers.register import PLANNERS, Task
 from mapper.solver.problem import Limits, Problem, TensorArc, WeightArc
-from mapper.solver.search import Search
+from mapper.solver.search import throughput
+from mapper.solver.space import Space
 from mapper.solver.stage import period_of
 from tests.graph.files import FOLDER, OPTIMA
 from tests.solver.brute import least_period
@@ -194,7 +195,7 @@ def test_no_planner_is_better_than_the_bound_or_the_brute_force(problem: Problem
     assert all(home[t.producer] <= home[r] for t in problem.tensors for r in t.readers)
     period = period_of(problem, stages)
     assert period >= least_period(problem, limits) * (1 - 1e-9)
-    proved = Search(problem).throughput(limits)
+    proved = throughput(Space(problem), limits)
     assert period >= proved.bound_s * (1 - 1e-9)
     made = peer_solution(name, problem, limits, proved, np.ones(problem.ops))
     assert (made.stages, made.period_s, made.bound_s) == (stages, period, proved.bound_s)

@@ -22,7 +22,8 @@ from mapper.solver.intervals import intervals
 from mapper.solver.problem import Limits, Problem, TensorArc, problem_of
 from mapper.solver.problem_file import left_out_of_machine, load_problem, problem_of_file, problem_text
 from mapper.solver.problem_plan import plan_of_file
-from mapper.solver.search import Search
+from mapper.solver.search import throughput
+from mapper.solver.space import Space
 from tests.graph.files import costed_graphs
 from tests.solver import brute
 from tests.solver.problem_files import REFERENCE, Document, documents, file_of
@@ -173,7 +174,7 @@ def test_the_instance_of_a_graph_with_times_has_its_optimum(graph: Graph, units:
     problem = problem_of(graph, load_machine(f"uniform:{units}"), given_costs(graph, 16e9))
     document, left_out = written(replace(problem, together=()))
     assert left_out == (TIMED if graph.tensors else ())
-    ours = Search(replace(problem, together=())).throughput(Limits(max_replicas=1))
+    ours = throughput(Space(replace(problem, together=())), Limits(max_replicas=1))
     theirs = plan_of_file(file_of(document), REFERENCE, Limits(max_replicas=1))
     assert theirs.predicted.period_s == pytest.approx(ours.best_period_s, rel=1e-4)
 

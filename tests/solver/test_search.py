@@ -13,11 +13,12 @@ from mapper.errors import Infeasible
 from mapper.solver import cover as cover_module
 from mapper.solver import labels as labels_module
 from mapper.solver.bounds import area
-from mapper.solver.infeasible import OPTIONS
+from mapper.solver.infeasible import OPTIONS, infeasible
 from mapper.solver.problem import Limits, Problem
 from mapper.solver.request import Request
 from mapper.solver.resources import Resource, best_weights
-from mapper.solver.search import Search
+from mapper.solver.search import fewest_cores, least_latency, throughput
+from mapper.solver.space import Space
 from tests.solver.brute import least_period, nodes_of, outcomes
 from tests.solver.problems import problems
 
@@ -31,9 +32,9 @@ def check_against_brute_force(problem: Problem, limits: Limits) -> None:
     best = least_period(problem, limits)
     if math.isinf(best):
         with pytest.raises(Infeasible):
-            Search(problem).throughput(limits)
+            throughput(Space(problem), limits)
         return
-    solution = Search(problem).throughput(limits, tolerance=TOLERANCE)
+    solution = throughput(Space(problem), limits, tolerance=TOLERANCE)
     assert solution.period_s >= best * (1 - 1e-9)
     assert solution.bound_s <= best * (1 + 1e-9), "a bound above the optimum"
     assert solution.period_s <= best * (1 + TOLERANCE) + 1e-12
@@ -92,15 +93,15 @@ def test_least_latency_and_fewest_cores_under_limits(data: st.DataObject) -> Non
     assume(positive(problem))
     limits = data.draw(st.composite(some_limits)(problem))
     rows = [row for row in outcomes(problem, replace(limits, max_latency_s=None)) if row.period_s < math.inf]
-    search = Search(problem)
+    space = Space(problem)
     if rows:
-        best, bound = search.least_latency(limits, TOLERANCE)
+        best, bound = least_latency(space, limits, TOLERANCE)
         true = min(row.latency_s for row in rows)
         assert true * (1 - 1e-9) <= best <= true * (1 + TOLERANCE) + 1e-12
         assert bound <= true * (1 + 1e-9)
     rows = [row for row in outcomes(problem, limits) if row.period_s < math.inf]
     if rows:
-        assert search.fewest_cores(limits) == (min(row.cores for row in rows),) * 2
+        assert fewest_cores(space, limits) == (min(row.cores for row in rows),) * 2
 
 
 @QUICK
@@ -119,12 +120,13 @@ def test_levers_of_an_infeasible_request_help(data: st.DataObject) -> None:
     assume(positive(problem))
     limits = data.draw(st.composite(some_limits)(problem, (0.2, 0.6)))
     assume(math.isinf(least_period(problem, limits)))
-    with pytest.raises(Infeasible) as raised:
-        Search(problem).throughput(limits)
+    space = Space(problem)
+    with pytest.raises(Infeasible):
+        throughput(space, limits)
     fields = {option: name for name, option in OPTIONS.items()}
-    for lever in raised.value.levers:
+    for lever in infeasible(space, limits).levers:
         option, value = lever.split()[:2]
-        Search(problem).throughput(replace(limits, **{fields[option]: _value(value)}))
+        throughput(space, replace(limits, **{fields[option]: _value(value)}))
 
 
 def _value(text: str) -> float:
@@ -141,9 +143,9 @@ def test_labels_in_python_give_what_those_in_c_give(data: st.DataObject) -> None
         pytest.skip("the compiled search was not built")
     problem = data.draw(problems(most_ops=4))
     assume(positive(problem))
-    search, most = Search(problem), data.draw(st.sampled_from([None, 1, 2]))
+    space, most = Space(problem), data.draw(st.sampled_from([None, 1, 2]))
     limits = [data.draw(st.floats(0.5, 60)) for _ in range(2)]
-    request = Request(search, Limits())
+    request = Request(space, Limits())
     resources = [Resource("a", request.costs.load_s, limits[0]), Resource("b", request.costs.dram_bytes, limits[1])]
     period = data.draw(st.floats(1, 40))
     passes = [(request.cover(period, r.relative, 2.0), (1.0 - x, float(x))) for x, r in enumerate(resources)]
@@ -185,7 +187,7 @@ def test_the_numpy_pass_gives_what_the_compiled_one_gives(problem: Problem, stag
     if cover_module.KERNEL != "compiled":
         pytest.skip("the compiled pass was not built")
     assume(positive(problem))
-    costs = Search(problem).costs
+    costs = Space(problem).costs
     period = float(costs.load_s.min(axis=0).max()) or 1.0
     fronts = []
     for run in (cover_module._compiled_pass, cover_module._numpy_pass):
@@ -204,8 +206,8 @@ def test_the_numpy_pass_gives_what_the_compiled_one_gives(problem: Problem, stag
 @given(problems(most_ops=4))
 def test_fewest_stages_within_the_allowance(problem: Problem) -> None:
     assume(positive(problem))
-    strict = Search(problem).throughput(Limits())
-    loose = Search(problem).throughput(Limits(), near_optimal=0.25)
+    strict = throughput(Space(problem), Limits())
+    loose = throughput(Space(problem), Limits(), near_optimal=0.25)
     assert len(loose.stages) <= len(strict.stages)
     assert loose.period_s <= strict.best_period_s * 1.25 * (1 + 1e-6)
     assert loose.best_period_s == strict.best_period_s
@@ -213,23 +215,21 @@ def test_fewest_stages_within_the_allowance(problem: Problem) -> None:
 
 def test_all_costs_zero_is_planned_in_one_stage() -> None:
     problem = _uniform(3)
-    solution = Search(replace(problem, seconds=problem.seconds * 0)).throughput(Limits(), near_optimal=0.01)
+    solution = throughput(Space(replace(problem, seconds=problem.seconds * 0)), Limits(), near_optimal=0.01)
     assert len(solution.stages) == 1
 
 
 def test_the_same_request_gives_the_same_stages() -> None:
     problem = _uniform(6)
-    first, second = (Search(problem).throughput(Limits(max_replicas=1, stages=3)) for _ in range(2))
+    first, second = (throughput(Space(problem), Limits(max_replicas=1, stages=3)) for _ in range(2))
     assert first == second
 
 
 def test_levers_make_an_impossible_request_feasible() -> None:
     problem = _uniform(3)
-    with pytest.raises(Infeasible) as raised:
-        Search(problem).throughput(Limits(max_latency_s=1e-9))
-    (lever,) = raised.value.levers
+    (lever,) = infeasible(Space(problem), Limits(max_latency_s=1e-9)).levers
     milliseconds = float(lever.split()[1].removesuffix("ms"))
-    assert Search(problem).throughput(Limits(max_latency_s=milliseconds / 1e3)).latency_s <= milliseconds / 1e3
+    assert throughput(Space(problem), Limits(max_latency_s=milliseconds / 1e3)).latency_s <= milliseconds / 1e3
 
 
 def _uniform(ops: int) -> Problem:

@@ -18,7 +18,8 @@ from mapper.plans.evaluate import Placed, evaluate
 from mapper.solver.placement.place import place
 from mapper.solver.placement.strategies import STRATEGIES, mesh_walk, strategy_called
 from mapper.solver.problem import Limits, Problem, StageChoice, problem_of
-from mapper.solver.search import Search
+from mapper.solver.search import throughput
+from mapper.solver.space import Space
 from tests.planning.graphs import graphs, machines
 from tests.planning.test_place import chain
 
@@ -137,7 +138,7 @@ def test_a_stage_with_groups_to_itself_keeps_them() -> None:
 
 def test_optimal_is_the_placement_of_every_plan() -> None:
     graph, problem = instance(3)
-    stages = Search(problem).throughput(Limits(stages=3)).stages
+    stages = throughput(Space(problem), Limits(stages=3)).stages
     assert STRATEGIES["optimal"].place(graph, SG2042, problem, stages) == place(graph, SG2042, problem, stages)
 
 
@@ -161,7 +162,7 @@ def test_what_is_placed_has_its_shape_and_is_never_below_the_bound(
 ) -> None:
     table = roofline(graph, machine, configurations(machine))
     problem = problem_of(graph, machine, table)
-    found = Search(problem).throughput(limits)
+    found = throughput(Space(problem), limits)
     try:
         result, _ = strategy_called(name).place(graph, machine, problem, found.stages)
     except UsageError as error:

@@ -39,7 +39,7 @@ from mapper.solver.explanation.resolve import (
     unchanged,
 )
 from mapper.solver.problem import Limits
-from mapper.solver.search import Progress, silent
+from mapper.solver.space import Progress, silent
 from mapper.units import format_seconds, parse_seconds
 
 Section = Literal["binding", "limits", "marginal", "alternatives"]

@@ -26,7 +26,8 @@ from mapper.solver.fitting import fitting
 from mapper.solver.problem import Limits, Objective, Problem, problem_of
 from mapper.solver.reduce import reduce
 from mapper.solver.request import Request
-from mapper.solver.search import Search
+from mapper.solver.search import throughput
+from mapper.solver.space import Space
 
 PRECISION = 2e-4
 """Relative precision of what is solved again."""
@@ -50,9 +51,9 @@ class Case:
         return problem_of(self.graph, self.machine, self.table, self.limits)
 
     @cached_property
-    def search(self) -> Search:
-        """The search, whose stage costs serve all limits."""
-        return Search(self.problem)
+    def space(self) -> Space:
+        """All plans, whose stage costs serve all limits."""
+        return Space(self.problem)
 
 
 @dataclass(frozen=True)
@@ -181,9 +182,6 @@ def solved(case: Case, limits: Limits | None = None) -> Outcome | None:
         free = solved(case, dataclasses.replace(limits, max_stages=None))
         if free is None or free.stages <= limits.max_stages:
             return free
-    request = _request(case, limits)
-    if request is not None and request.feasible(limits.max_period_s) is None:
-        return None  # the error below would look for what helps, which nobody asked for
     try:
         return _solved(case, limits)
     except Infeasible:
@@ -192,9 +190,9 @@ def solved(case: Case, limits: Limits | None = None) -> Outcome | None:
 
 def _solved(case: Case, limits: Limits) -> Outcome:
     """As `plan` does it, but for the placement. Raises: Infeasible; KeyboardInterrupt where the user ends it."""
-    aim = aimed(case.search, case.objective, limits, PRECISION)
-    found = case.search.throughput(aim.limits, 0.0, PRECISION)
-    if case.search.stop.reached:
+    aim = aimed(case.space, case.objective, limits, PRECISION)
+    found = throughput(case.space, aim.limits, 0.0, PRECISION)
+    if case.space.stop.reached:
         raise KeyboardInterrupt
     cores = sum(stage.replicas * case.problem.configs[stage.config].cores for stage in found.stages)
     values = {"throughput": found.period_s, "latency": found.latency_s, "cores": float(cores)}
@@ -214,10 +212,10 @@ def promised(plan: Plan) -> Outcome:
 def placed(case: Case, limits: Limits) -> Evaluation | None:
     """The plan of least period under `limits` on cores; None where there is none."""
     try:
-        found = fitting(Fitted(case.graph, case.machine, case.table, case.search), limits, limits, 0.0, PRECISION)
+        found = fitting(Fitted(case.graph, case.machine, case.table, case.space), limits, limits, 0.0, PRECISION)
     except (Infeasible, NoPlanInTime):
         return None
-    if case.search.stop.reached:
+    if case.space.stop.reached:
         raise KeyboardInterrupt
     return found.evaluation
 
@@ -250,9 +248,9 @@ def unchanged(case: Case, limits: Limits, before: Outcome) -> bool:
 
 def _request(case: Case, limits: Limits) -> Request | None:
     """`limits` on the search of `case`; None where an exact number of stages may need ops that it keeps together."""
-    if limits.stages is not None and reduce(case.problem, idle=False).problem.ops > case.search.exact.problem.ops:
+    if limits.stages is not None and reduce(case.problem, idle=False).problem.ops > case.space.exact.problem.ops:
         return None
-    return Request(case.search, limits)
+    return Request(case.space, limits)
 
 
 def same(before: Outcome) -> Change:

@@ -15,7 +15,8 @@ from mapper.plans.model import Alternative, ModelRef, Plan
 from mapper.solver.peers.programs import few_ideals, pipedream_program
 from mapper.solver.plan import plan, reference
 from mapper.solver.problem import Limits, Problem, problem_of
-from mapper.solver.search import Progress, Search, silent
+from mapper.solver.search import throughput
+from mapper.solver.space import Progress, Space, silent
 from mapper.solver.stop import Stop
 
 
@@ -89,7 +90,7 @@ def _alternatives(
 
 
 def _searched(problem: Problem, name: str, options: str, limits: Limits) -> Alternative:
-    solution = Search(problem).throughput(replace(limits, max_replicas=1))
+    solution = throughput(Space(problem), replace(limits, max_replicas=1))
     return Alternative(
         name=name, options=options, throughput_per_s=1 / solution.period_s, latency_s=solution.latency_s,
         cores_used=sum(problem.configs[stage.config].cores for stage in solution.stages),

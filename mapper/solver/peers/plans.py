@@ -11,6 +11,7 @@ from mapper.solver.fitting import Case, Fitting, fitting
 from mapper.solver.peers.choose import flop_of, peer_solution
 from mapper.solver.placement.strategies import OPTIMAL, strategy_called
 from mapper.solver.problem import Limits, Problem, Solution, StageChoice
+from mapper.solver.search import throughput
 from mapper.solver.stage import cores_of
 
 
@@ -27,9 +28,9 @@ def fitting_by(
     if planner == OPTIMAL:
         found = fitting(case, aim, limits, near_optimal, tolerance)
         return found if strategy == OPTIMAL else _placed(case, _stages(case, found), found, strategy)
-    proved = case.search.throughput(limits, 0.0, tolerance)
-    case.search.progress(f"Planning as {planner} would ...")
-    made = peer_solution(planner, case.search.problem, limits, proved, flop_of(case.graph))
+    proved = throughput(case.space, limits, 0.0, tolerance)
+    case.space.progress(f"Planning as {planner} would ...")
+    made = peer_solution(planner, case.space.problem, limits, proved, flop_of(case.graph))
     return _placed(case, made.stages, made, strategy)
 
 
@@ -46,7 +47,7 @@ def _stages(case: Case, found: Fitting) -> tuple[StageChoice, ...]:
 
 def _placed(case: Case, stages: tuple[StageChoice, ...], of: Solution | Fitting, strategy: str) -> Fitting:
     """`stages` on the cores that `strategy` gives them, under the bound of `of`."""
-    placed, complete = strategy_called(strategy).place(case.graph, case.machine, case.search.problem, stages)
+    placed, complete = strategy_called(strategy).place(case.graph, case.machine, case.space.problem, stages)
     evaluation = evaluate(case.graph, case.machine, case.table, placed)
     solution = of.solution if isinstance(of, Fitting) else of
     return Fitting(solution, evaluation, evaluation.predicted.period_s, of.bound_s, complete)

@@ -13,7 +13,8 @@ from mapper.solver.ideals import Ideals, ideals
 from mapper.solver.intervals import intervals
 from mapper.solver.peers.register import Proposal, Task, planner
 from mapper.solver.problem import Array, Limits, Problem
-from mapper.solver.search import Search
+from mapper.solver.search import throughput
+from mapper.solver.space import Space
 
 MOST_IDEALS = 400
 """Ideals up to which PipeDream's program runs over all of them, as the published code does; with more it runs over
@@ -102,7 +103,7 @@ def dnn_partitioning(task: Task) -> tuple[Proposal, ...]:
     limits = task.limits
     kept = Limits(stages=limits.stages, max_stages=task.stages, max_replicas=1, max_cores=limits.max_cores)
     alone = _only(task.problem, task.group)
-    found = Search(alone).throughput(kept)
+    found = throughput(Space(alone), kept)
     return tuple(Proposal(stage.ops, task.group, 1) for stage in found.stages)
 
 
