@@ -1,7 +1,7 @@
 """Claim: every model of the library on every kind of machine is planned within 10 s under each of five requests, proved
 optimal or with a gap of at most 1 %; the geometric mean of bound / objective is at least 0.995 for each request.
 
-    python benchmarks/requests.py [--topo sg2042 ...] [-o requests.json] [model ...]
+    python -m benchmarks.requests [--topo sg2042 ...] [--only "half memory" ...] [-o requests.json] [model ...]
 
 The requests: the best throughput; with one replica a stage; with latency at most 1.5 and 3 times the least; with half
 of the memory per NUMA node that the best throughput needs. Seconds are those of planning, without tracing the model.
@@ -13,7 +13,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,16 +52,20 @@ class Row:
     workers: int = 0
 
 
-def requests(graph: Graph, machine: Machine) -> Iterator[tuple[str, Limits]]:
+def requests(graph: Graph, machine: Machine, only: Collection[str]) -> Iterator[tuple[str, Limits]]:
     """The five requests; the last needs the free plan first."""
+    if "free" in only:
+        yield "free", Limits()
+    if "one replica" in only:
+        yield "one replica", Limits(max_replicas=1)
     problem = problem_of(graph, machine, roofline(graph, machine, configurations(machine)))
     least = least_latency(Space(problem), Limits())
-    yield REQUESTS[0], Limits()
-    yield REQUESTS[1], Limits(max_replicas=1)
-    yield REQUESTS[2], Limits(max_latency_s=1.5 * least[0])
-    yield REQUESTS[3], Limits(max_latency_s=3 * least[0])
-    free = plan(graph, machine)
-    yield REQUESTS[4], Limits(node_memory_bytes=max(free.predicted.node_memory_bytes) / 2)
+    for factor in (1.5, 3):
+        if f"latency {factor:g}x" in only:
+            yield f"latency {factor:g}x", Limits(max_latency_s=factor * least[0])
+    if "half memory" in only:
+        free = plan(graph, machine)
+        yield "half memory", Limits(node_memory_bytes=max(free.predicted.node_memory_bytes) / 2)
 
 
 def row(model: str, graph: Graph, machine: Machine, name: str, limits: Limits) -> Row:
@@ -106,6 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help="models [all cards]")
     parser.add_argument("--topo", nargs="+", default=list(MACHINES))
+    parser.add_argument("--only", nargs="+", default=list(REQUESTS), choices=REQUESTS, help="requests [all]")
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
     rows: list[Row] = []
@@ -113,7 +118,7 @@ def main() -> None:
         graph, _ = graph_of_source(model)
         for topo in given.topo:
             machine = load_machine(topo)
-            for name, limits in requests(graph, machine):
+            for name, limits in requests(graph, machine, given.only):
                 found = row(model, graph, machine, name, limits)
                 rows.append(found)
                 print(f"{model:16} {topo:14} {name:14} {found.status:10} gap {found.gap:7.3%} {found.stages:3} stages "

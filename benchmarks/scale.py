@@ -4,11 +4,12 @@
 
 What grows is doubled or tripled while the rest stays: the ops of three families of graphs, once with times of their own
 on 16 equal units and once with computed costs on 16 groups of 4 cores; the groups of the machine; ops and groups both;
-the stages asked for.
+the stages asked for. Ops have six shapes, as the layers of a model repeat; costs are computed once a shape.
 Each plan is made in a process of its own, whose seconds (of the clock, and of the processor) are those of `mapper.plan`
 alone and whose memory is the most that it held, imports included. The exponent is the slope of a least-squares line
 through the logarithms of size and processor seconds, or size and memory; `last` is that between the two largest sizes,
-where what is small has stopped to matter.
+where what is small has stopped to matter. `searched` is what the search went over: all chains of ideals of the ops,
+some of them, or those of so many blocks of ops.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import itertools
 import json
 import math
+import re
 import resource
 import signal
 import subprocess
@@ -214,13 +216,14 @@ def report(found: dict[str, list[Case]]) -> list[str]:
     for name, cases in found.items():
         for case in cases:
             if "failed" in case:
-                rows.append([name, str(case["size"]), case["failed"], "", "", "", "", ""])
+                rows.append([name, str(case["size"]), case["failed"], "", "", "", "", "", ""])
                 continue
             rows.append([
                 name, str(case["size"]), format_seconds(case["seconds"]), format_seconds(case["cpu_s"]),
                 format_bytes(case["bytes"]), case["status"], f"{case['gap']:.1e}", str(case["stages_found"]),
+                _searched(case),
             ])  # fmt: skip
-    head = ["what grows", "size", "clock", "processor", "memory", "status", "gap", "stages"]
+    head = ["what grows", "size", "clock", "processor", "memory", "status", "gap", "stages", "searched"]
     fits = []
     for name, cases in found.items():
         cells = [name]
@@ -237,6 +240,12 @@ def report(found: dict[str, list[Case]]) -> list[str]:
         *table(["exponents", "processor", "last", "memory", "last"], fits, right="1234", indent=""), "",
         f"Under {LIMIT_S:g} s and {format_bytes(LIMIT_BYTES)}: {verdict}.",
     ]  # fmt: skip
+
+
+def _searched(case: Case) -> str:
+    """Over what the search went: all chains of ideals, some of them, or those of so many blocks of ops."""
+    blocks = re.search(r"of (\d+) blocks", case["space"])
+    return f"{blocks[1]} blocks" if blocks else str(case["space"]).split(" of ")[0].removesuffix(" chains")
 
 
 def _breaks(case: Case) -> bool:

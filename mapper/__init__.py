@@ -7,7 +7,8 @@
     with mapper.Executor(plan, model) as executor:
         for output in executor.map(batches): ...
 
-Imports are lazy: `import mapper` costs neither torch nor ortools.
+Every command has its functions here: `mapper plan` is `plan` (with `plan_problem` for problem files), `mapper check` is
+`check`, and so on. Imports are lazy: `import mapper` costs neither torch nor ortools.
 """
 
 from __future__ import annotations
@@ -18,28 +19,81 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mapper.cost.roofline import roofline as roofline
     from mapper.errors import MapperError as MapperError
+    from mapper.execution.bundle import open_bundle as open_bundle
+    from mapper.execution.bundle import write_bundle as write_bundle
     from mapper.execution.executor import Executor as Executor
+    from mapper.execution.run import run as run
+    from mapper.graph.importers.load import load_graph as load_graph
     from mapper.graph.trace import trace as trace
+    from mapper.machine.diff import compare as compare_machines
+    from mapper.machine.discover import discover as discover
     from mapper.machine.files import load_machine as load_machine
+    from mapper.machine.files import save_machine as save_machine
+    from mapper.machine.restrict import restrict as restrict
     from mapper.plans.check import check as check
     from mapper.plans.file import load_plan as load_plan
+    from mapper.plans.file import save_plan as save_plan
+    from mapper.plans.problem_check import check_problem_plan as check_problem_plan
+    from mapper.plans.problem_file import read_problem as read_problem
+    from mapper.plans.problem_plan import load_problem_plan as load_problem_plan
+    from mapper.plans.problem_plan import save_problem_plan as save_problem_plan
+    from mapper.plans.source import graph_of_source as graph_of_source
+    from mapper.solver.explanation.explain import explain as explain
+    from mapper.solver.peers.against import against as against
+    from mapper.solver.peers.pipedream import plan_pipedream as plan_pipedream
     from mapper.solver.plan import plan as plan
+    from mapper.solver.problem import Limits as Limits
+    from mapper.solver.problem_plan import plan_problem as plan_problem
+    from mapper.study.bench import bench as bench
 
 _HOMES = {
     "Executor": "mapper.execution.executor",
+    "Limits": "mapper.solver.problem",
     "MapperError": "mapper.errors",
+    "against": "mapper.solver.peers.against",
+    "bench": "mapper.study.bench",
     "check": "mapper.plans.check",
+    "check_problem_plan": "mapper.plans.problem_check",
+    "compare_machines": "mapper.machine.diff:compare",
+    "discover": "mapper.machine.discover",
+    "explain": "mapper.solver.explanation.explain",
+    "graph_of_source": "mapper.plans.source",
+    "load_graph": "mapper.graph.importers.load",
     "load_machine": "mapper.machine.files",
     "load_plan": "mapper.plans.file",
+    "load_problem_plan": "mapper.plans.problem_plan",
+    "open_bundle": "mapper.execution.bundle",
     "plan": "mapper.solver.plan",
+    "plan_pipedream": "mapper.solver.peers.pipedream",
+    "plan_problem": "mapper.solver.problem_plan",
+    "read_problem": "mapper.plans.problem_file",
+    "restrict": "mapper.machine.restrict",
+    "roofline": "mapper.cost.roofline",
+    "run": "mapper.execution.run",
+    "save_machine": "mapper.machine.files",
+    "save_plan": "mapper.plans.file",
+    "save_problem_plan": "mapper.plans.problem_plan",
     "trace": "mapper.graph.trace",
+    "write_bundle": "mapper.execution.bundle",
 }
+"""Where each name is; after a colon what it is called there, if not the same."""
 
-__all__ = ["Executor", "MapperError", "__version__", "check", "load_machine", "load_plan", "plan", "trace"]
+__all__ = [
+    "Executor", "Limits", "MapperError", "__version__", "against", "bench", "check", "check_problem_plan",
+    "compare_machines", "discover", "explain", "graph_of_source", "load_graph", "load_machine", "load_plan",
+    "load_problem_plan", "open_bundle", "plan", "plan_pipedream", "plan_problem", "read_problem", "restrict",
+    "roofline", "run", "save_machine", "save_plan", "save_problem_plan", "trace", "write_bundle",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mapper' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, known = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), known or name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mapper.cli.machine import Cores, Groups, Reserve, machine_of
-from mapper.cli.output import Json, Progress, emit_json
+from mapper.cli.output import Json, Progress, Quiet, emit_json
 from mapper.cli.source import Batch, Model, Seed, Weights, model_options
 
 
@@ -25,7 +25,7 @@ def bench_command(
     seconds: Annotated[float, typer.Option(min=0.05, help="About how long a round of one alternative takes.")] = 1.5,
     json: Json = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the comparison (JSON) here.")] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure the best plan for this machine against native, streams and a forced 2-stage pipeline, interleaved."""
     from mapper import jsonio

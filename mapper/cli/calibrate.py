@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mapper.cli.output import Json, Progress, emit_json, emit_rich
+from mapper.cli.output import Json, Progress, Quiet, emit_json, emit_rich
 
 if TYPE_CHECKING:
     from mapper.measure.calibrate import Calibration, Row, Settings
@@ -32,7 +32,7 @@ def calibrate_command(
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, also where one could go on.")] = False,
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure caches, memory, links and ops on this machine (minutes); interrupted, the same command goes on."""
     from mapper.machine.files import save_machine

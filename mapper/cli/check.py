@@ -8,24 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mapper.cli.graph import GraphFile, graph_of_file
-from mapper.cli.output import Json, emit_json
+from mapper.cli.output import Json, NamedModel, PlanFile, Trust, emit_json
 from mapper.cli.problem import ProblemFile, checked_problem_plan
 
 if TYPE_CHECKING:
-    from mapper.cost.table import CostTable
-    from mapper.graph.model import Graph
     from mapper.plans.check import Report
-    from mapper.plans.model import Plan
 
 
 def check_command(
-    plan: Annotated[Path, typer.Argument(help="A plan file, or a bundle.")],
-    model: Annotated[
-        str | None, typer.Option(help="The model's source, where the plan's is not to be trusted.")
-    ] = None,
+    plan: PlanFile,
+    model: NamedModel = None,
     graph: GraphFile = None,
     problem: ProblemFile = None,
-    trust: Annotated[bool, typer.Option("--trust", help="Run the code that the plan names as its model.")] = False,
+    trust: Trust = False,
     alone: Annotated[bool, typer.Option("--alone", help="Check what the file alone can show; trace no model.")] = False,
     json: Json = False,
 ) -> None:
@@ -54,37 +49,18 @@ def check_command(
 
 def _checked(path: Path, model: str | None, graph: Path | None, trust: bool, alone: bool) -> Report:
     """What can be derived again of a plan of a model or a graph."""
-    from mapper.cost.roofline import roofline
     from mapper.plans.check import check
+    from mapper.plans.costs import costs_of, is_of_file, planned_graph
     from mapper.plans.file import load_plan
     from mapper.plans.source import graph_of_source, trusted
 
     made = load_plan(path)
     work = table = None
     if graph is not None:
-        work, table = _given(graph, made)
-    elif not alone and not is_graph(made):
+        work = planned_graph(made, graph_of_file(graph)[0])
+    elif not alone and not is_of_file(made):
         made = trusted(made, model=model, trust=trust)
         work, _ = graph_of_source(made.model.source, made.model.options)
-        table = roofline(work, made.machine) if made.request.costs.get("source") == "roofline" else None
+    if work is not None and work.sha256 == made.model.graph_sha256:
+        table = costs_of(made, work)
     return check(made, work, table)
-
-
-def is_graph(plan: Plan) -> bool:
-    """Whether the plan was made for a graph file, of which it knows the name only."""
-    return plan.request.costs.get("source") == "given" or plan.model.source.endswith((".json", ".txt"))
-
-
-def _given(path: Path, plan: Plan) -> tuple[Graph, CostTable | None]:
-    """The graph in `path`, with its own times or, where it has none, those of the plan's machine."""
-    from mapper.cost.imported import given_costs
-    from mapper.cost.pipedream import OBJECTIVE, planned_costs
-    from mapper.cost.roofline import roofline
-
-    graph, _ = graph_of_file(path)
-    if plan.request.costs.get("objective_model") == OBJECTIVE:
-        return planned_costs(graph, len(plan.machine.groups), plan.request.costs)
-    if plan.request.costs.get("source") == "roofline":
-        return graph, roofline(graph, plan.machine)
-    bandwidth = plan.request.costs.get("bandwidth_bytes_per_s")
-    return graph, given_costs(graph, float(bandwidth) if bandwidth else None) if graph.costed else None

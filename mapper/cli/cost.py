@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mapper.cli.machine import SPEC, Cores, Groups, machine_of
+from mapper.cli.machine import Cores, Groups, Topo, machine_of
 from mapper.cli.output import Json, emit_json
-from mapper.cli.source import Batch, Length, Seed, TrustFile, Weights, model_options
+from mapper.cli.source import Batch, Length, NamedSource, Seed, TrustFile, Weights, model_options
 
 if TYPE_CHECKING:
     from mapper.cost.configurations import Config
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def cost_command(
-    model: Annotated[str, typer.Argument(help="A model's name, a card file, package.module:callable, or a .pt2 file.")],
+    model: NamedSource,
     op: Annotated[str | None, typer.Option(help="Explain the number of this op.")] = None,
-    topo: Annotated[str, typer.Option(help=SPEC)] = "host",
+    topo: Topo = "host",
     configuration: Annotated[
         str | None, typer.Option(help="Groups x cores of each, such as 1x4 [a whole group].")
     ] = None,

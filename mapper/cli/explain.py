@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mapper.cli.graph import GraphFile, graph_of_file
-from mapper.cli.output import Json, NamedModel, Progress, Trust, emit_json
+from mapper.cli.output import Json, NamedModel, PlanFile, Progress, Quiet, Trust, emit_json
 
 if TYPE_CHECKING:
     from mapper.graph.model import Graph
@@ -22,13 +22,13 @@ Only = Annotated[
 
 
 def explain_command(
-    plan: Annotated[Path, typer.Argument(help="A plan file, or a bundle.")],
+    plan: PlanFile,
     model: NamedModel = None,
     graph: GraphFile = None,
     trust: Trust = False,
     only: Only = None,
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say what binds in a plan, which limits cost something, what a little more of the machine would bring, and why
     native threads or copies are not better."""
@@ -65,13 +65,14 @@ def _sections(text: str | None) -> tuple[Section, ...]:
 
 def _graph(plan: Plan, model: str | None, graph: Path | None, trust: bool, progress: Progress) -> Graph:
     """The graph that `plan` is of. Raises: UsageError where it is to be named; BadInput where it is another one."""
-    from mapper.errors import BadInput, UsageError
+    from mapper.errors import UsageError
+    from mapper.plans.costs import is_of_file, planned_graph, require_graph
     from mapper.plans.source import graph_of_source, trusted
 
     if graph is not None:
-        work, _ = graph_of_file(graph)
+        work = planned_graph(plan, graph_of_file(graph)[0])
         source = str(graph)
-    elif plan.request.costs.get("source") == "given" or plan.model.source.endswith((".json", ".txt")):
+    elif is_of_file(plan):
         raise UsageError(
             f"the plan is of a graph file ({plan.model.source}), and says no more of it",
             advice="Name the file: mapper explain PLAN --graph FILE.",
@@ -81,7 +82,5 @@ def _graph(plan: Plan, model: str | None, graph: Path | None, trust: bool, progr
         progress.say(f"Tracing {named.model.source} ...")
         work, _ = graph_of_source(named.model.source, named.model.options)
         source = named.model.source
-    if work.sha256 != plan.model.graph_sha256:
-        raise BadInput(source, f"is not the graph that the plan was made for: its hash is {work.sha256[:12]}…, the "
-                       f"plan's {plan.model.graph_sha256[:12]}…")  # fmt: skip
+    require_graph(plan, work, source)
     return work

@@ -32,12 +32,10 @@ Replicas = Annotated[
 def graph_of_file(path: Path) -> tuple[Graph, ModelRef]:
     """The graph in `path`, and how a plan refers to it: by the file's name, not its folder."""
     from mapper.graph.importers.load import load_graph
-    from mapper.plans.model import ModelRef
+    from mapper.plans.reference import reference_of
 
     graph = load_graph(path)
-    return graph, ModelRef(
-        name=graph.name, source=path.name, graph_sha256=graph.sha256, weights="", dtype=graph.dtype, item=()
-    )
+    return graph, reference_of(graph, path.name)
 
 
 def given_table(graph: Graph, machine: Machine, bandwidth: str | None) -> CostTable | None:

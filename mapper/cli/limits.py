@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mapper.machine.model import Machine
+    from mapper.cost.configurations import Config
     from mapper.solver.problem import Limits, Objective
 
 Aim = Annotated[str, typer.Option("--objective", help="throughput, latency or cores (fewest that keep the limits).")]
@@ -17,7 +17,10 @@ MaxCores = Annotated[int | None, typer.Option(min=1, help="Use at most so many c
 MaxLatency = Annotated[str | None, typer.Option(help="Sum of the stage loads at most this, such as 50ms.")]
 MinThroughput = Annotated[str | None, typer.Option(help="At least so many items a second, such as 20 or 20/s.")]
 NodeMemory = Annotated[
-    str | None, typer.Option("--memory-per-node", help="Use at most this of each NUMA node's memory, such as 4GiB.")
+    str | None,
+    typer.Option(
+        "--memory-per-node", help="Use at most this of each NUMA node's memory (of each unit's), such as 4GiB."
+    ),
 ]
 Together = Annotated[
     list[str] | None, typer.Option(help="Ops that must share a stage, such as conv1,relu. May be repeated.")
@@ -38,13 +41,11 @@ TimeLimit = Annotated[
 
 
 def limits_of(
-    machine: Machine, *, stages: int | None, max_stages: int | None, replicas: int | None, max_cores: int | None,
+    *, stages: int | None, max_stages: int | None, replicas: int | None, max_cores: int | None,
     max_latency: str | None, min_throughput: str | None, memory: str | None, together: list[str] | None,
-    apart: list[str] | None, configurations: str | None,
+    apart: list[str] | None, configurations: tuple[Config, ...] | None = None,
 ) -> Limits:  # fmt: skip
     """The limits that the options state. Raises: UsageError for what cannot be read."""
-    from mapper.cost.configurations import configurations as known
-    from mapper.cost.configurations import parse_configurations
     from mapper.solver.problem import Limits
     from mapper.units import parse_bytes, parse_per_second, parse_seconds
 
@@ -54,7 +55,7 @@ def limits_of(
         min_throughput_per_s=parse_per_second(min_throughput) if min_throughput else None,
         node_memory_bytes=parse_bytes(memory) if memory else None,
         together=_ops(together, "--together"), apart=_ops(apart, "--apart"),
-        configurations=parse_configurations(configurations, known(machine)) if configurations else None,
+        configurations=configurations,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mapper.machine.model import Machine
 
 SPEC = "A file, a bundled name, host, a shape such as 'pack:2 numa:4 group:4 core:4', or uniform:K."
+Topo = Annotated[str, typer.Option(help=SPEC)]
 Cores = Annotated[str | None, typer.Option("--cores", help="Only these cores, by logical number, such as 0-31.")]
 Groups = Annotated[
     str | None, typer.Option("--groups", help="Only the first N groups, or those of a list such as 0-3,8.")

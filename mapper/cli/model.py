@@ -11,17 +11,12 @@ from mapper.cli.cost import cost_command
 from mapper.cli.graph import BANDWIDTH, Bandwidth, graph_of_file, refuse_model_options
 from mapper.cli.machine import machine_of
 from mapper.cli.output import Json, Progress, emit_json
-from mapper.cli.source import Batch, Length, Seed, TrustFile, Weights, model_options
+from mapper.cli.source import Batch, GraphSource, Length, Seed, TrustFile, Weights, model_options
 
 if TYPE_CHECKING:
     from mapper.graph.model import Graph
     from mapper.plans.model import ModelRef
     from mapper.program.catalogue import Row
-
-Source = Annotated[
-    str,
-    typer.Argument(help="A model's name, a card file, package.module:callable, a .pt2 file, or a graph file."),
-]
 
 app = typer.Typer(help="Models: list them, look into their graphs.", no_args_is_help=True, rich_markup_mode=None)
 app.command("cost")(cost_command)
@@ -51,7 +46,7 @@ def list_command(json: Json = False) -> None:
 
 @app.command("show")
 def show_command(
-    model: Source,
+    model: GraphSource,
     batch: Batch = 1,
     length: Length = None,
     weights: Weights = None,
@@ -72,7 +67,7 @@ def show_command(
 
 @app.command("trace")
 def trace_command(
-    model: Source,
+    model: GraphSource,
     output: Annotated[
         Path,
         typer.Option("-o", "--output", help="Write the graph here: .json (ours), .txt (PipeDream), .dot, .graphml."),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 NamedModel = Annotated[str | None, typer.Option("--model", help="The model's source, instead of the one in the plan.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]
+PlanFile = Annotated[Path, typer.Argument(help="A plan file, or a bundle.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the code that the plan names as its model.")]
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mapper.cost.table import CostTable
     from mapper.graph.model import Graph
     from mapper.machine.model import Machine
-    from mapper.plans.model import Plan
+    from mapper.plans.model import ModelRef, Plan
     from mapper.solver.peers.against import Rival
     from mapper.solver.problem import Limits
     from mapper.solver.space import Progress
@@ -59,16 +59,27 @@ def compared(
     return against(plan, graph, costs, limits, rivals_of(text), progress)
 
 
+def pipedream_instance(
+    graph: Graph, machine: Machine, bandwidth: str | None, replicas: str | None, limits: Limits
+) -> tuple[Graph, CostTable, Limits]:
+    """What is searched under PipeDream's objective: another graph, other costs and limits than those of the request."""
+    from mapper.cli.graph import BANDWIDTH, most_replicas
+    from mapper.solver.peers.pipedream import searched_instance
+    from mapper.units import parse_rate
+
+    most = most_replicas(replicas or "any", True)
+    return searched_instance(graph, machine, parse_rate(bandwidth or BANDWIDTH), limits, most)
+
+
 def pipedream_plan(
-    path: Path, machine: Machine, bandwidth: str | None, replicas: str | None, limits: Limits,
+    graph: Graph, reference: ModelRef, machine: Machine, bandwidth: str | None, replicas: str | None, limits: Limits,
     near_optimal: str | None, stop: Stop, progress: Progress,
 ) -> Plan:  # fmt: skip
-    """The plan of the graph in `path` under PipeDream's objective."""
-    from mapper.cli.graph import BANDWIDTH, graph_of_file, most_replicas
+    """The plan of `graph` under PipeDream's objective."""
+    from mapper.cli.graph import BANDWIDTH, most_replicas
     from mapper.solver.peers.pipedream import plan_pipedream
     from mapper.units import parse_fraction, parse_rate
 
-    graph, reference = graph_of_file(path)
     return plan_pipedream(
         graph, machine, parse_rate(bandwidth or BANDWIDTH), limits=limits, model=reference, progress=progress,
         near_optimal=parse_fraction(near_optimal or "0"), most_replicas=most_replicas(replicas or "any", True),

@@ -22,8 +22,8 @@ from mapper.cli.limits import (
     TimeLimit,
     Together,
 )
-from mapper.cli.machine import SPEC, Cores, Groups, Reserve, machine_of
-from mapper.cli.output import Json, Progress, emit_json, width
+from mapper.cli.machine import Cores, Groups, Reserve, Topo, machine_of
+from mapper.cli.output import Json, Progress, Quiet, emit_json, width
 from mapper.cli.peers import Against, ObjectiveModel, Planner, Strategy, require_known, rivals_document
 from mapper.cli.problem import ProblemFile, ProblemOut, plan_given_problem
 from mapper.cli.source import MODEL, Length, Seed, TrustFile, Weights
@@ -39,7 +39,7 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write the p
 
 def plan_command(
     context: typer.Context, model: AnyModel = None, graph: GraphFile = None, problem: ProblemFile = None,
-    bandwidth: Bandwidth = None, topo: Annotated[str, typer.Option(help=SPEC)] = "host", cores: Cores = None,
+    bandwidth: Bandwidth = None, topo: Topo = "host", cores: Cores = None,
     groups: Groups = None, reserve: Reserve = None, batch: AnyBatch = "1", length: Length = None,
     lengths: Lengths = None, weights: Weights = None, seed: Seed = None, trust: TrustFile = False,
     objective: Aim = "throughput",
@@ -49,7 +49,7 @@ def plan_command(
     near_optimal: NearOptimal = None, time_limit: TimeLimit = None, planner: Planner = "optimal",
     placement: Strategy = "optimal", against: Against = None, objective_model: ObjectiveModel = None,
     json: Json = False, output: Output = None, problem_out: ProblemOut = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Find the best mapping of a model (or a graph file) onto a machine, and say how good it is proved to be."""
     from mapper.cli.planning import Asked, planned

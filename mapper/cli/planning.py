@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mapper.cli.graph import given_table, graph_of_file, most_replicas, refuse_model_options
 from mapper.cli.limits import limits_of, objective_of
 from mapper.cli.output import Progress
-from mapper.cli.peers import compared, pipedream_plan
+from mapper.cli.peers import compared, pipedream_instance, pipedream_plan
 from mapper.cli.problem import write_problem
 from mapper.cli.source import model_options
 
@@ -65,10 +65,14 @@ class Asked:
 
     def limits(self, machine: Machine, costed: bool) -> Limits:
         """What the plan must keep."""
+        from mapper.cost.configurations import configurations, parse_configurations
+
+        text = self.configurations
         return limits_of(
-            machine, stages=self.stages, max_stages=self.max_stages, replicas=most_replicas(self.replicas, costed),
+            stages=self.stages, max_stages=self.max_stages, replicas=most_replicas(self.replicas, costed),
             max_cores=self.max_cores, max_latency=self.max_latency, min_throughput=self.min_throughput,
-            memory=self.memory_per_node, together=self.together, apart=self.apart, configurations=self.configurations,
+            memory=self.memory_per_node, together=self.together, apart=self.apart,
+            configurations=parse_configurations(text, configurations(machine)) if text else None,
         )  # fmt: skip
 
     def sizes(self) -> Sequence[int | None]:
@@ -119,10 +123,13 @@ def _planned(asked: Asked, machine: Machine, length: int | None, batch: int, sto
     work, reference, table = _work(asked, machine, length, batch, progress)
     limits = asked.limits(machine, work.costed)
     if asked.problem_out is not None:
-        write_problem(asked.problem_out, work, machine, table, limits, progress, length if asked.lengths else None)
-    if asked.objective_model is not None and asked.graph is not None:
-        return Made(pipedream_plan(asked.graph, machine, asked.bandwidth, asked.replicas, limits, asked.near_optimal,
-                                   stop, progress.say))  # fmt: skip
+        graph, costs, kept = work, table, limits
+        if asked.objective_model is not None:
+            graph, costs, kept = pipedream_instance(work, machine, asked.bandwidth, asked.replicas, limits)
+        write_problem(asked.problem_out, graph, machine, costs, kept, progress, length if asked.lengths else None)
+    if asked.objective_model is not None:
+        return Made(pipedream_plan(work, reference, machine, asked.bandwidth, asked.replicas, limits,
+                                   asked.near_optimal, stop, progress.say))  # fmt: skip
     found = plan(
         work, machine, costs=table, model=reference, batch=batch, progress=progress.say, limits=limits, stop=stop,
         objective=objective_of(asked.objective), planner=asked.planner, strategy=asked.placement,

@@ -73,15 +73,14 @@ def plan_given_problem(path: Path, context: typer.Context) -> None:
     """
     from mapper.cli.graph import most_replicas
     from mapper.cli.limits import limits_of, objective_of
-    from mapper.machine.synthetic import uniform
 
     _refuse_others(context)
     given = context.params
-    nowhere = uniform("uniform:1")  # looked at for names of configurations only, which the file has itself
     limits = limits_of(
-        nowhere, **{name: given[name] for name in _LIMITS}, memory=given["memory_per_node"], configurations=None,
+        **{name: given[name] for name in _LIMITS},
+        memory=given["memory_per_node"],
         replicas=most_replicas(given["replicas"], False),
-    )  # fmt: skip
+    )
     with Progress(given["quiet"] or given["json"]) as progress:
         plan_problem_file(
             path, limits, given["near_optimal"], given["json"], given["output"], progress,

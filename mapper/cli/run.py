@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mapper.cli.output import Json, NamedModel, Progress, Trust, emit_json, emit_rich
+from mapper.cli.output import Json, NamedModel, PlanFile, Progress, Quiet, Trust, emit_json, emit_rich
 
 if TYPE_CHECKING:
     from mapper.execution.run import Measurement
@@ -20,7 +20,7 @@ Tolerance = Annotated[
 
 
 def run_command(
-    plan: Annotated[Path, typer.Argument(help="A plan file, or a bundle.")],
+    plan: PlanFile,
     model: NamedModel = None,
     trust: Trust = False,
     items: Annotated[int, typer.Option(min=1, help="Items to measure.")] = 100,
@@ -38,7 +38,7 @@ def run_command(
     ] = False,
     json: Json = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the measurement (JSON) here.")] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Execute a plan or a bundle on this machine; exit code 9 when outputs are not those of the unsplit model."""
     from mapper.execution.bundle import open_bundle

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-MODEL = typer.Option(
-    help="A model's name (mapper model list), a card file, package.module:callable, a .pt2 or .onnx file."
-)
+_SOURCES = "A model's name (mapper model list), a card file, package.module:callable, a .pt2 or .onnx file"
+MODEL = typer.Option(help=f"{_SOURCES}.")
 Model = Annotated[str, MODEL]
+NamedSource = Annotated[str, typer.Argument(help=f"{_SOURCES}.")]
+GraphSource = Annotated[str, typer.Argument(help=f"{_SOURCES}, or a graph file.")]
 Batch = Annotated[int, typer.Option(min=1, help="Elements per item: how many one call of the model takes.")]
 Length = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence, for text models [the card's].")]
 TrustFile = Annotated[bool, typer.Option("--trust", help="Open a .pt2 file, which can run code of its maker.")]

@@ -84,8 +84,14 @@ def roofline(
     shape = (len(graph.ops), len(configs))
     compute, fork_join, dram = np.zeros((*shape, 3)), np.zeros(shape), np.zeros(shape)
     dispatch, spread = np.zeros(len(graph.ops)), np.zeros(shape)
+    like: dict[tuple[Form, str, float, int, int, int], int] = {}  # layers repeat: ops of one shape cost the same
     for v, op in enumerate(graph.ops):
         shown = form(op, graph.program)
+        u = like.setdefault((shown, op.kind, op.flop, op.touched_bytes, op.footprint_bytes, op.nodes), v)
+        if u != v:
+            for figures in (compute, fork_join, dram, dispatch, spread):
+                figures[v] = figures[u]
+            continue
         for c, config in enumerate(configs):
             terms = model.terms(op, shown, config)
             dispatch[v] = terms.dispatch_s

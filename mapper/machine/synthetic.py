@@ -102,3 +102,11 @@ def uniform(text: str) -> Machine:
         overheads=defaults.OVERHEADS.model_copy(update=dict.fromkeys(names, free)),
         links={"node": Link(line_s=free)},
     )
+
+
+def with_own_memory(machine: Machine) -> Machine:
+    """`machine`, made by `uniform`, with a node for each unit: what a limit on memory is for. Others as they are."""
+    if not machine.name.startswith("uniform:"):
+        return machine
+    units = tuple(Node(groups=(group,)) for node in machine.nodes for group in node.groups)
+    return machine.model_copy(update={"nodes": units, "links": machine.links | {"package": machine.links["node"]}})

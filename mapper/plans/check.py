@@ -11,9 +11,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from mapper import __version__
 from mapper.cost.configurations import Config
 from mapper.cost.table import GIVEN, CostTable
 from mapper.graph.model import Graph
+from mapper.jsonio import plain, sha256
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Placed, evaluate
 from mapper.plans.model import Plan, Predicted, Stage
@@ -27,6 +29,13 @@ ALONE = (
     "bound, gap and status agree",
     "predicted values agree with the loads",
 )
+
+
+LIMITS = frozenset((
+    "max_latency_s", "min_throughput_per_s", "stages", "max_stages", "max_replicas", "max_cores", "node_memory_bytes",
+    "configurations", "together", "apart",
+))  # fmt: skip
+"""Limits that are checked; a newer version may know more."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ def check(plan: Plan, graph: Graph | None = None, table: CostTable | None = None
     """
     found = _of_the_plan_alone(plan)
     verified = list(ALONE)
-    missing = []
+    missing = [f"the limit {name}" for name in plan.request.limits if name not in LIMITS]
     if graph is None:
         missing.append("that the stages cover the model: its graph is not at hand (--model or --graph)")
     if graph is not None and graph.sha256 != plan.model.graph_sha256:
@@ -78,13 +87,18 @@ def violations(plan: Plan, graph: Graph, table: CostTable) -> list[str]:
     found = _of_the_plan_alone(plan)
     if graph.sha256 != plan.model.graph_sha256:
         found.append("the plan was made for another graph")
+    if graph.dtype != plan.model.dtype:
+        found.append(f"/model/dtype: {plan.model.dtype}, but the graph's is {graph.dtype}")
+    if plan.request.costs != {"source": table.source, **table.options}:
+        found.append(f"/request/costs: {_options(plan.request.costs)}; those at hand are "
+                     f"{_options({'source': table.source, **table.options})}")  # fmt: skip
     if any(core not in range(len(plan.machine.cores)) for core in plan.cores):
         return found
-    mapping = [_placed(stage, plan.machine) for stage in plan.stages]
+    mapping = mapping_of(plan)
     known = {config.name for config in table.configs}
     if any(placed.config.name not in known for placed in mapping):
         return [*found, "a stage has a configuration that the costs do not know"]
-    found += _torn(plan, graph)
+    found += [*_torn(plan, graph), *_disordered(plan, graph), *_unknown(plan, graph)]
     try:
         fresh = evaluate(graph, plan.machine, table, mapping)
     except ValueError as error:
@@ -99,6 +113,32 @@ def violations(plan: Plan, graph: Graph, table: CostTable) -> list[str]:
     return found + _differences(plan.predicted, fresh.predicted, "/predicted")
 
 
+def _options(costs: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in costs.items())
+
+
+def _disordered(plan: Plan, graph: Graph) -> list[str]:
+    """Stages whose ops do not stand in the order of the graph, in which they run."""
+    found = []
+    for stage in plan.stages:
+        places = [graph.position[op] for op in stage.ops if op in graph.position]
+        if places != sorted(places):
+            found.append(f"/stages/{stage.id}/ops: not in the order of the graph")
+    return found
+
+
+def _unknown(plan: Plan, graph: Graph) -> list[str]:
+    """Limits on ops that the graph does not have, or on fewer than two."""
+    found = []
+    for name in ("together", "apart"):
+        for i, ops in enumerate(plan.request.limits.get(name, ())):
+            lacking = [op for op in ops if op not in graph.position]
+            if lacking or len(set(ops)) < 2:
+                what = f"there is no op {lacking[0]!r}" if lacking else "two ops or more were expected"
+                found.append(f"/request/limits/{name}/{i}: {what}")
+    return found
+
+
 def _torn(plan: Plan, graph: Graph) -> list[str]:
     """Ops that the graph wants in one stage, but are not."""
     stages: dict[str, set[int]] = {}
@@ -107,6 +147,11 @@ def _torn(plan: Plan, graph: Graph) -> list[str]:
             stages.setdefault(op.together, set()).add(plan.stage_of[op.name])
     return [f"/stages: ops of class {name!r} must share a stage, but are in {sorted(found)}"
             for name, found in stages.items() if len(found) > 1]  # fmt: skip
+
+
+def mapping_of(plan: Plan) -> list[Placed]:
+    """The stages of `plan` as `evaluate` takes them; its cores must be there."""
+    return [_placed(stage, plan.machine) for stage in plan.stages]
 
 
 def _placed(stage: Stage, machine: Machine) -> Placed:
@@ -125,6 +170,9 @@ def _cores(plan: Plan) -> list[str]:
     machine, found, taken = plan.machine, [], set[int]()
     if plan.fingerprint != machine.fingerprint:
         found.append(f"/fingerprint: {plan.fingerprint}, but the machine's is {machine.fingerprint}")
+    made_by, hashed = plan.provenance.get("mapper"), plan.provenance.get("topology_sha256")
+    if made_by == __version__ and hashed != sha256(plain(machine)):  # another version may know other fields
+        found.append("/provenance/topology_sha256: the machine is another one than the plan was made for")
     for stage in plan.stages:
         for i, replica in enumerate(stage.replicas):
             place = f"/stages/{stage.id}/replicas/{i}"
@@ -194,8 +242,11 @@ def _solver(plan: Plan) -> list[str]:
         found.append(f"/solver/gap: {solver.gap:.6g} is not (best_objective - bound) / best_objective")
     if solver.objective > solver.best_objective * (1 + solver.near_optimal) * (1 + enough):
         found.append("/solver/objective: further from the best than near_optimal allows")
-    if solver.status == "optimal" and solver.gap > enough * (1 + 1e-6):
+    proved = solver.gap <= enough * (1 + 1e-6) and "planner" not in (plan.request.model_extra or {})
+    if solver.status == "optimal" and not proved:
         found.append(f"/solver/status: optimal, but the gap is {solver.gap:.3g}")
+    if solver.status != "optimal" and (proved or solver.status != "feasible"):
+        found.append(f"/solver/status: {solver.status}, but there is a plan, and the gap is {solver.gap:.3g}")
     return found
 
 

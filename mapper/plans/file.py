@@ -7,17 +7,26 @@ from pathlib import Path
 from mapper import jsonio
 from mapper.errors import BadInput
 from mapper.plans.model import SCHEMA, Plan
+from mapper.plans.problem_plan import SCHEMA as PROBLEM_SCHEMA
 
 
 def load_plan(path: str | Path) -> Plan:
     """The plan in `path`: a plan file, or a bundle (a folder with `plan.json` in it).
 
-    Raises: BadInput with the JSON pointer of the first violation, or when the file is of another major version.
+    Raises: BadInput with the JSON pointer of the first violation, or when the file is of another major version, or is
+    the plan of a problem file, which has no cores.
     """
     path = Path(path)
     if path.is_dir():
         path = path / "plan.json"
-    plan = jsonio.read_record(Plan, path, SCHEMA)
+    document = jsonio.read_json(path)
+    if isinstance(document, dict) and document.get("schema") == PROBLEM_SCHEMA:
+        raise BadInput(
+            str(path), "is the plan of a problem file: it has no model, no machine and no cores, only numbers of them",
+            advice=f"It can be checked: mapper check {path} --problem FILE. What runs is the plan of a model.",
+        )  # fmt: skip
+    jsonio.require_schema(document, SCHEMA, str(path))
+    plan = jsonio.validated(Plan, document, str(path))
     _check_references(plan, str(path))
     return plan
 

@@ -122,7 +122,7 @@ class Replica(PlanRecord):
 
     host: int = 0
     configuration: Configuration
-    cores: tuple[int, ...]
+    cores: tuple[int, ...] = Field(min_length=1)
     weights: WeightPlace
 
 

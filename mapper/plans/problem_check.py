@@ -96,6 +96,9 @@ def _configurations(plan: ProblemPlan, file: ProblemFile) -> Iterator[str]:
         if stage.configuration.name not in known:
             name = stage.configuration.name
             yield f"/stages/{stage.id}/configuration/name: the file has no configuration {name!r}"
+    for name in plan.request.limits.configurations or ():
+        if name not in known:
+            yield f"/request/limits/configurations: the file has no configuration {name!r}"
 
 
 def _backwards(plan: ProblemPlan, file: ProblemFile) -> Iterator[str]:
@@ -118,6 +121,9 @@ def _neighbours(plan: ProblemPlan, file: ProblemFile) -> Iterator[str]:
         for i, names in enumerate(plan.request.limits.given.get(name, ())):
             if unknown := [op for op in names if op not in at]:
                 yield f"/request/limits/{name}/{i}: there is no op {unknown[0]!r}"
+                continue
+            if len(set(names)) < 2:
+                yield f"/request/limits/{name}/{i}: two ops or more were expected"
                 continue
             stages = [home[at[op]] for op in names]
             if len(set(stages)) != (1 if name == "together" else len(stages)):

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from mapper import jsonio
 from mapper.errors import BadInput
+from mapper.plans.model import SCHEMA as PLAN_SCHEMA
 from mapper.plans.model import PlanRecord, Solver
 from mapper.plans.problem_file import ProblemRef
 
@@ -105,7 +106,14 @@ def load_problem_plan(path: Path) -> ProblemPlan:
 
     Raises: BadInput with the JSON pointer of the first violation, or when the file is of another major version.
     """
-    plan = jsonio.read_record(ProblemPlan, path, SCHEMA)
+    document = jsonio.read_json(path)
+    if isinstance(document, dict) and document.get("schema") == PLAN_SCHEMA:
+        raise BadInput(
+            str(path), "is the plan of a model or a graph, not of a problem file",
+            advice=f"It is checked without --problem: mapper check {path}.",
+        )  # fmt: skip
+    jsonio.require_schema(document, SCHEMA, str(path))
+    plan = jsonio.validated(ProblemPlan, document, str(path))
     for i, stage in enumerate(plan.stages):
         if stage.id != i:
             what = f"stage ids count from 0; {stage.id} stands at position {i}"

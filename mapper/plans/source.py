@@ -11,8 +11,9 @@ from mapper.errors import UsageError
 from mapper.graph.model import Graph
 from mapper.graph.trace import trace
 from mapper.plans.model import ModelRef, Plan, TensorSpec
+from mapper.plans.reference import reference_of
 from mapper.program.cards import is_bundled
-from mapper.program.realise import Realised, TrustedSource, realise
+from mapper.program.realise import TrustedSource, realise
 
 
 def graph_of_source(
@@ -28,7 +29,7 @@ def graph_of_source(
         return _graph_of_onnx(source, dict(options or {}))
     realised = realise(TrustedSource(source) if trust else source, options, fake=True)
     graph = trace(realised.module, realised.kwargs or realised.args, name=realised.name)
-    return graph, model_reference(realised, graph, source, dict(options or {}))
+    return graph, reference_of(graph, source, realised, options)
 
 
 def _graph_of_onnx(source: str, options: dict[str, Any]) -> tuple[Graph, ModelRef]:
@@ -44,25 +45,6 @@ def _graph_of_onnx(source: str, options: dict[str, Any]) -> tuple[Graph, ModelRe
         weights=f"sha256:{made.sha256}", dtype=made.graph.dtype, item=item,
     )  # fmt: skip
     return made.graph, reference
-
-
-def model_reference(realised: Realised, graph: Graph, source: str, options: dict[str, Any]) -> ModelRef:
-    """How a plan names `realised`, exactly enough to trace it again."""
-    import torch
-
-    item = tuple(TensorSpec(name=i.name, shape=i.shape, dtype=i.dtype, high=i.high) for i in realised.inputs)
-    return ModelRef(
-        name=realised.name,
-        title=realised.title,
-        source=source,
-        options={key: value for key, value in options.items() if value is not None},
-        graph_sha256=graph.sha256,
-        weights=realised.weights,
-        dtype=graph.dtype,
-        item=item,
-        item_name=realised.item,
-        torch=torch.__version__,
-    )
 
 
 def trusted(plan: Plan, *, model: str | None = None, trust: bool = False) -> Plan:

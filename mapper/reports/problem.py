@@ -33,7 +33,8 @@ def _answer(plan: ProblemPlan, file: ProblemFile) -> list[str]:
 
 def _subject(plan: ProblemPlan, file: ProblemFile) -> str:
     machine, stages = file.machine, plan.stages
-    where = f"{machine.groups} groups of {machine.cores_per_group} cores"
+    sizes = ((machine.groups, "group"), (machine.cores_per_group, "core"))
+    where = " of ".join(f"{count} {noun}{'s' * (count > 1)}" for count, noun in sizes)
     if len(stages) > 1:
         workers = sum(stage.replicas for stage in stages)
         shape = f"a pipeline of {len(stages)} stages, {workers} workers in all"

@@ -80,15 +80,16 @@ static int link_label(Store *store, int32_t *head, const Label *label, int64_t a
     return 1;
 }
 
-/* Amounts are relative to their limits: a cover may use 1 of each. `rest[t]` (ideals, cores + 1) is the least weighted
+/* Amounts count in units of their limits: a cover may use 1 of each. `rest[t]` (ideals, cores + 1) is the least weighted
    sum of amounts of a cover of each ideal with so many cores, `weight[t]` its weights. `taken` is the cores that an
    option takes for a pair, negative where it cannot be; `stages` is negative where any number will do. Returns the
    number of stages of a cover, written first stage first, 0 where there is none, -1 without memory, -2 where `most`
    comparisons did not decide. */
 EXPORT int64_t mapper_labels(int64_t ideals, int64_t pairs, int64_t options, int64_t cores, int64_t stages,
                              int64_t amounts, int64_t tables, int64_t most, const int64_t *begin,
-                             const int32_t *source, const int32_t *taken, const double *amount, const double *rest,
-                             const double *weight, int32_t *pair_out, int16_t *option_out)
+                             const int32_t *source, const int32_t *taken, const double *const *amount,
+                             const double *limit, const double *rest, const double *weight, int32_t *pair_out,
+                             int16_t *option_out)
 {
     int64_t width = cores + 1, result = 0;
     const double within = 1 + 1e-9;
@@ -120,7 +121,8 @@ EXPORT int64_t mapper_labels(int64_t ideals, int64_t pairs, int64_t options, int
                     label.stages -= counted;
                     int fits = 1;
                     for (int64_t r = 0; r < amounts && fits; r++) {
-                        label.used[r] += amount[(r * options + o) * pairs + p];
+                        double used = amount[r][o * pairs + p];
+                        label.used[r] += used == 0 ? 0 : used / limit[r];
                         fits = label.used[r] <= within;
                     }
                     for (int64_t t = 0; t < tables && fits; t++) {

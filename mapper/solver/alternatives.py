@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from mapper.errors import Infeasible
 from mapper.plans.model import Alternative
+from mapper.solver.ideals import Ideals
 from mapper.solver.problem import Limits, Solution
-from mapper.solver.search import least_latency, throughput
+from mapper.solver.request import Request
+from mapper.solver.search import throughput
 from mapper.solver.space import Space
 
 COARSE = 1e-3
 """Relative precision of the periods of alternatives."""
+APART = 2.0
+"""How many times the least latency the chosen plan's must be, so that plans between the two are looked for."""
+FURTHER = 8.0
+"""The same for a second one between."""
+ROUNDING = 1e-9
+"""Sums come in different orders: a least latency is asked for again with this much room."""
+
+
+Point = tuple[float, float, int]
+"""Rate, latency, cores."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A plan to look for: its name, the options that give it, its limits. One that is a `habit` is listed in any case,
+    the others where no listed plan is as good in all of rate, latency and cores, to `slack`."""
+
+    name: str
+    options: str
+    limits: Limits
+    habit: bool = False
+    slack: float = COARSE
 
 
 def alternatives(space: Space, chosen: Solution, limits: Limits) -> tuple[Alternative, ...]:
@@ -23,49 +51,106 @@ def alternatives(space: Space, chosen: Solution, limits: Limits) -> tuple[Altern
     wanted = _habits(space)
     if limits.as_options():
         one_each = limits.max_replicas == 1 and len(space.problem.configs) == 1  # the default of graphs with times
-        wanted.append(("best", "--replicas any" if one_each else "", Limits()))
-    latency = _round_latency(space, chosen)
-    if latency is not None:
-        text = _milliseconds(latency)
-        wanted.append((f"best within {text}", f"--max-latency {text}", Limits(max_latency_s=latency)))
-    found = []
-    for name, options, other in wanted:
+        wanted.append(Row("best", "--replicas any" if one_each else "", Limits()))
+    wanted += _within_latencies(space, chosen, limits)
+    own = (1 / chosen.period_s, chosen.latency_s, _cores(chosen, space))
+    return _listed(own, list(_found(space, wanted, limits.max_cores)))
+
+
+def _listed(own: Point, found: list[tuple[Row, Alternative]]) -> tuple[Alternative, ...]:
+    """What of `found` stands beside the chosen plan `own`: habits, and of the others, from the fastest on, those that
+    nothing listed before is as good as."""
+    habits = [x for x in found if x[0].habit]
+    others = sorted((x for x in found if not x[0].habit), key=lambda x: (-x[1].throughput_per_s, *_point(x[1])[1:]))
+    kept: list[Alternative] = []
+    for row, plan in [*habits, *others]:
+        known = [own, *map(_point, kept)]
+        if any(_same(x, plan) or (not row.habit and _covers(x, plan, row.slack)) for x in known):
+            continue
+        kept.append(plan)
+    return tuple(sorted(kept, key=lambda plan: -plan.throughput_per_s))
+
+
+def _found(space: Space, wanted: list[Row], max_cores: int | None) -> Iterator[tuple[Row, Alternative]]:
+    """The best plan of each row that has one, in at most `max_cores` cores; of searches that are done only."""
+    whole = _whole(space)
+    for row in wanted:
+        limits = replace(row.limits, max_cores=max_cores)
         try:
-            solution = throughput(space, replace(other, max_cores=limits.max_cores), tolerance=COARSE)
+            solution = _copies(whole, limits) if limits.stages == 1 else throughput(space, limits, tolerance=COARSE)
         except Infeasible:
             continue
-        found.append(_alternative(name, options, solution, space))
-    own = (1 / chosen.period_s, chosen.latency_s, _cores(chosen, space))
-    kept: list[Alternative] = []
-    for row in found:
-        known = [own, *((k.throughput_per_s, k.latency_s, k.cores_used) for k in kept)]
-        if any(_same(x, row) for x in known) or (row.name.startswith("best") and any(_covers(x, row) for x in known)):
-            continue
-        kept.append(row)
-    return tuple(sorted(kept, key=lambda row: -row.throughput_per_s))
+        if solution is not None and (row.habit or not solution.stopped):
+            yield row, _alternative(row, solution, space)
 
 
-def _habits(space: Space) -> list[tuple[str, str, Limits]]:
+def _whole(space: Space) -> Space:
+    """`space` with one stage only, which holds all ops: its search takes no time."""
+    whole, costs, ops = copy.copy(space), space.costs, space.reduction.problem.ops
+    last = int(costs.begin[-2])
+    pair = [last + int((costs.source[last:] == 0).argmax())]
+    whole.exact = space.reduction
+    whole.ideals = Ideals(np.array([[False] * ops, [True] * ops]), complete=True)
+    whole.costs = replace(
+        costs, source=np.zeros(1, np.int32), target=np.ones(1, np.int32), begin=np.array([0, 0, 1]),
+        load_s=costs.load_s[:, pair], dram_bytes=costs.dram_bytes[:, pair],
+    )  # fmt: skip
+    return whole
+
+
+def _copies(whole: Space, limits: Limits) -> Solution | None:
+    """The best plan of one stage; None where the limits allow none."""
+    request = Request(whole, limits)
+    found = request.least_period(COARSE)
+    if found is None:
+        return None
+    best, proved = found
+    return request.solution(request.fewest_stages(best, best.period_s, COARSE), best.period_s, proved)
+
+
+def _habits(space: Space) -> list[Row]:
     """What people do without a planner: every thread on one item, a copy a core, a stage a group."""
     problem = space.problem
     whole, one = problem.configs[-1], problem.configs[0]
     threads = f"{whole.cores} thread{'s' * (whole.cores > 1)}"
     native = Limits(stages=1, max_replicas=1, configurations=(whole,))
-    wanted = [(f"native, {threads}", f"--stages 1 --replicas 1 --configurations {whole.name}", native)]
+    options = f"--stages 1 --replicas 1 --configurations {whole.name}"
+    wanted = [Row(f"native, {threads}", options, native, habit=True)]
     if problem.cores > 1:
         streams = Limits(stages=1, configurations=(one,))
-        wanted.append(("streams, one core each", f"--stages 1 --configurations {one.name}", streams))
+        options = f"--stages 1 --configurations {one.name}"
+        wanted.append(Row("streams, one core each", options, streams, habit=True))
     if problem.groups > 1:
         group = next(c for c in problem.configs if c.groups == 1 and c.cores == problem.cores_per_group)
         equal = Limits(max_replicas=1, configurations=(group,))  # the cores allow as many stages as there are groups
-        wanted.append(("pipeline, one group a stage", f"--replicas 1 --configurations {group.name}", equal))
+        options = f"--replicas 1 --configurations {group.name}"
+        wanted.append(Row("pipeline, one group a stage", options, equal, habit=True))
     return wanted
 
 
-def _alternative(name: str, options: str, solution: Solution, space: Space) -> Alternative:
+def _within_latencies(space: Space, chosen: Solution, limits: Limits) -> Iterator[Row]:
+    """Plans of less latency than the chosen one: within one round latency or two, and of the least."""
+    request = Request(space, Limits(max_cores=limits.max_cores))
+    least = float(request.cover(math.inf).front()[-1])  # at any period DRAM is no limit
+    if not APART * least <= chosen.latency_s:
+        return
+    middle = _round(math.sqrt(least * chosen.latency_s))
+    yield Row(f"best within {_milliseconds(middle)}", f"--max-latency {_milliseconds(middle)}", _within(middle))
+    lower = _round(math.sqrt(least * middle))
+    if FURTHER * least <= chosen.latency_s and lower < middle:
+        text = _milliseconds(lower)
+        yield Row(f"best within {text}", f"--max-latency {text}", _within(lower), slack=0.05)
+    yield Row("least latency", "--objective latency", _within(least * (1 + ROUNDING)), slack=0.05)
+
+
+def _within(seconds: float) -> Limits:
+    return Limits(max_latency_s=seconds)
+
+
+def _alternative(row: Row, solution: Solution, space: Space) -> Alternative:
     return Alternative(
-        name=name,
-        options=options,
+        name=row.name,
+        options=row.options,
         throughput_per_s=1 / solution.period_s,
         latency_s=solution.latency_s,
         cores_used=_cores(solution, space),
@@ -76,26 +161,29 @@ def _cores(solution: Solution, space: Space) -> int:
     return sum(stage.replicas * space.problem.configs[stage.config].cores for stage in solution.stages)
 
 
-def _covers(known: tuple[float, float, int], row: Alternative) -> bool:
-    """Whether a listed plan is at least as good in all three (to 0.1 %)."""
+def _point(row: Alternative) -> Point:
+    return row.throughput_per_s, row.latency_s, row.cores_used
+
+
+def _covers(known: Point, row: Alternative, slack: float) -> bool:
+    """Whether a listed plan is at least as good in all three, to `slack`."""
     rate, latency, cores = known
-    return rate >= row.throughput_per_s * 0.999 and latency <= row.latency_s * 1.001 and cores <= row.cores_used
+    return (
+        rate >= row.throughput_per_s * (1 - slack)
+        and latency <= row.latency_s * (1 + slack)
+        and cores <= row.cores_used
+    )
 
 
-def _same(known: tuple[float, float, int], row: Alternative) -> bool:
+def _same(known: Point, row: Alternative) -> bool:
     """Whether `row` is the known plan over again."""
-    other = (row.throughput_per_s, row.latency_s, row.cores_used)
-    return all(math.isclose(a, b, rel_tol=COARSE) for a, b in zip(known, other, strict=True))
+    return all(math.isclose(a, b, rel_tol=COARSE) for a, b in zip(known, _point(row), strict=True))
 
 
-def _round_latency(space: Space, chosen: Solution) -> float | None:
-    """A round latency between the least that there is and the chosen plan's, None where the two are near."""
-    least = least_latency(space, Limits())[0]
-    if chosen.latency_s < 2 * least:
-        return None
-    middle = math.sqrt(least * chosen.latency_s)
-    power = 10 ** math.floor(math.log10(middle))
-    return float(next(step * power for step in (1, 2, 5, 10) if step * power >= middle * 0.999))
+def _round(seconds: float) -> float:
+    """1, 2 or 5 times a power of ten, not below `seconds`."""
+    power = 10 ** math.floor(math.log10(seconds))
+    return float(next(step * power for step in (1, 2, 5, 10) if step * power >= seconds * 0.999))
 
 
 def _milliseconds(seconds: float) -> str:

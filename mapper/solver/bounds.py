@@ -24,6 +24,11 @@ def area(problem: Problem, limits: Limits) -> float:
     return max(bound, 0.0)
 
 
+def latency(problem: Problem) -> float:
+    """Seconds: each op with the configuration that is fastest for it; no sum of loads is less."""
+    return float(_least_seconds(problem).min(axis=1).sum()) * (1 - 1e-12)
+
+
 MOST_AROUND, MOST_OPS = 12, 2000
 """Ops around which the cheapest stage is looked for: so many of the longest, so many of those that cost most alone; and
 ops of a graph beyond which none is looked for."""

@@ -5,6 +5,11 @@
 where the stage between i and j takes ⌈load / period⌉ replicas, k(o) cores in all. `value` is the stage's load (then
 `least` is the latency) or its DRAM bytes. One pass gives the whole front of (value, cores) at that period.
 Exact for one resource besides cores, with configurations that pack (problem.md, way 2).
+
+Where nothing but cores is limited, the front is not needed: a *narrow* pass keeps the fewest cores of each ideal, and
+of such covers the least value. That pair adds up in the order of words, so that this is exact too, and its time does
+not grow with the cores. The other passes leave out what no whole cover within cores and limit can hold: they begin
+with the fewest cores and the least value of what is still to come behind each ideal.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,28 +40,38 @@ class Cell:
 
 @dataclass(frozen=True)
 class Layer:
-    """`least[j, c]`, and the pair and option behind it."""
+    """`least[j, c]`, and the pair and option behind it. Of a narrow pass `fewest[j]` cores, and one column."""
 
     least: Array
     pair: NDArray[np.int32]
     option: NDArray[np.int16]
+    fewest: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)
 class Covers:
-    """The result of a pass: layers[s] is for exactly s + 1 stages, or the only layer for any number."""
+    """The result of a pass: layers[s] is for exactly s + 1 stages, or the only layer for any number.
+
+    Rows are complete for the last ideal, and for the others as far as they can be part of a cover of all ops.
+    """
 
     layers: tuple[Layer, ...]
     intervals: Intervals
     period_s: float
+    cores: int
     cores_per_group: int
     counted: bool
 
     def front(self, stages: int | None = None) -> Array:
-        """Least value of covering all ops with at most c cores, for each c; with exactly `stages` stages if counted."""
+        """Least value of covering all ops with at most c cores, for each c; with exactly `stages` stages if counted.
+
+        Of a narrow pass the first finite one, and no less after it.
+        """
         layer = self.layers[-1 if stages is None else stages - 1]
-        out: Array = layer.least[-1]
-        return out
+        if layer.fewest is None:
+            out: Array = layer.least[-1]
+            return out
+        return np.where(np.arange(self.cores + 1) >= layer.fewest[-1], layer.least[-1, 0], np.inf)
 
     def chain(self, cores: int, stages: int | None = None) -> tuple[Cell, ...]:
         """The stages behind `front(stages)[cores]`, first to last."""
@@ -64,7 +80,8 @@ class Covers:
         depth = (len(self.layers) if stages is None else stages) - 1
         while j > 0:
             layer = self.layers[depth]
-            cell = Cell(int(layer.pair[j, c]), int(layer.option[j, c]))
+            at = c if layer.fewest is None else 0
+            cell = Cell(int(layer.pair[j, at]), int(layer.option[j, at]))
             cells.append(cell)
             c -= stage_cores(self.intervals, cell, self.replicas(cell), self.cores_per_group)
             j = int(self.intervals.source[cell.pair])
@@ -94,59 +111,98 @@ def stage_cores(costs: Intervals, cell: Cell, replicas: int, group: int) -> int:
 
 def replicas_needed(costs: Intervals, period_s: float) -> Array:
     """(options, pairs): copies that each stage needs to meet `period_s`; nan where it cannot be."""
-    with np.errstate(invalid="ignore"):
-        found: Array = np.where(costs.load_s <= period_s, 1.0, np.ceil(costs.load_s / period_s * (1 - 1e-12)))
-    return np.where(np.isfinite(costs.load_s), found, np.nan)
+    out = np.empty_like(costs.load_s)
+    for o, load in enumerate(costs.load_s):  # one by one: the whole at once would take several times its memory
+        out[o] = _replicas(load, period_s)
+    return out
+
+
+def _replicas(load_s: Array, period_s: float) -> Array:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Array = np.where(load_s <= period_s, 1.0, np.ceil(load_s / period_s * (1 - 1e-12)))
+    return np.where(np.isfinite(load_s), found, np.nan)
 
 
 def cores_taken(
     costs: Intervals, period_s: float, group: int, max_replicas: int | None, cores: int
 ) -> NDArray[np.int32]:
     """(options, pairs): cores that each stage takes at `period_s`, negative where it cannot be."""
-    replicas = replicas_needed(costs, period_s)
-    taken = replicas * costs.cores[:, None]
-    taken = np.where(costs.exclusive[:, None] > 0, np.ceil(taken / group) * group, taken)
-    with np.errstate(invalid="ignore"):
-        usable = (replicas <= (max_replicas or UNLIMITED)) & (taken <= cores)
-    return np.where(usable, taken, -1).astype(np.int32)
+    out = np.empty(costs.load_s.shape, np.int32)
+    for o, load in enumerate(costs.load_s):
+        replicas = _replicas(load, period_s)
+        taken = replicas * costs.cores[o]
+        if costs.exclusive[o]:
+            taken = np.ceil(taken / group) * group
+        with np.errstate(invalid="ignore"):
+            usable = (replicas <= (max_replicas or UNLIMITED)) & (taken <= cores)
+        out[o] = np.where(usable, taken, -1)
+    return out
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a pass is asked: amounts to add up in units of `unit`, their sum at most `limit`, within so many cores."""
+
+    period_s: float
+    values: Array
+    unit: float
+    limit: float
+    cores: int
+    cores_per_group: int
+    max_replicas: int
+    stages: int | None
 
 
 def cover(
     costs: Intervals, period_s: float, values: Array, *, cores: int, cores_per_group: int, stages: int | None = None,
-    max_replicas: int | None = None, limit: float = math.inf,
+    max_replicas: int | None = None, limit: float = math.inf, unit: float = 1.0, narrow: bool = False,
 ) -> Covers:  # fmt: skip
     """One pass at `period_s`. With `stages`, one layer for each number of stages up to it; otherwise any number.
 
-    `values[o, p]` is what is added up, and the sum at most `limit`.
+    `values[o, p]` / `unit` is what is added up, and the sum at most `limit`. `narrow`: only the fewest cores, and of
+    covers with so few the least sum.
     """
-    ideals = len(costs.begin) - 1
-    layers: list[Layer] = []
-    before = None
-    for _ in range(stages or 1):
-        layer = Layer(
-            np.full((ideals, cores + 1), np.inf),
-            np.full((ideals, cores + 1), -1, np.int32),
-            np.zeros((ideals, cores + 1), np.int16),
-        )
-        if stages is None:
-            layer.least[0] = 0.0
-            before = layer.least
-        elif before is None:
-            before = np.full((ideals, cores + 1), np.inf)
-            before[0] = 0.0
-        assert before is not None
-        _PASS(costs, values, before, layer, period_s, cores, cores_per_group, max_replicas or UNLIMITED, limit)
-        layers.append(layer)
+    asked = Asked(period_s, values, unit, limit, cores, cores_per_group, max_replicas or UNLIMITED, stages)
+    layers = (_NARROW if narrow else _PASS)(costs, asked)
+    return Covers(layers, costs, period_s, cores, cores_per_group, stages is not None)
+
+
+def relative(values: Array, unit: float) -> Array:
+    """`values` in units of `unit`; a unit of 0 leaves no room for any."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out: Array = np.where(values == 0, 0.0, values / unit)
+    return out
+
+
+def _layers(ideals: int, asked: Asked, width: int) -> tuple[Array, NDArray[np.int32], NDArray[np.int16]]:
+    """The arrays of all layers, each (layers, ideals, width), before a pass."""
+    shape = (asked.stages or 1, ideals, width)
+    least = np.full(shape, np.inf)
+    if asked.stages is None:
+        least[0, 0] = 0.0
+    return least, np.full(shape, -1, np.int32), np.zeros(shape, np.int16)
+
+
+def _numpy_pass(costs: Intervals, asked: Asked) -> tuple[Layer, ...]:
+    """The pass in numpy."""
+    found = [Layer(*arrays) for arrays in zip(*_layers(len(costs.begin) - 1, asked, asked.cores + 1), strict=True)]
+    taken = cores_taken(costs, asked.period_s, asked.cores_per_group, asked.max_replicas, asked.cores)
+    values = relative(asked.values, asked.unit)
+    before = found[0].least
+    if asked.stages is not None:
+        before = np.full_like(before, np.inf)
+        before[0] = 0.0
+    for layer in found:
+        _numpy_layer(costs, taken, values, before, layer, asked)
         before = layer.least
-    return Covers(tuple(layers), costs, period_s, cores_per_group, stages is not None)
+    return tuple(found)
 
 
-def _numpy_pass(
-    costs: Intervals, values: Array, before: Array, layer: Layer, period: float, cores: int, group: int,
-    most_replicas: int, limit: float,
-) -> None:  # fmt: skip
-    """The pass in numpy: for each ideal, all its pairs at once, one number of cores after the other."""
-    taken = cores_taken(costs, period, group, most_replicas, cores)
+def _numpy_layer(
+    costs: Intervals, taken: NDArray[np.int32], values: Array, before: Array, layer: Layer, asked: Asked
+) -> None:
+    """One layer: for each ideal, all its pairs at once, one number of cores after the other."""
+    cores = asked.cores
     for j in range(1, len(before)):
         here = slice(int(costs.begin[j]), int(costs.begin[j + 1]))
         prior = before[costs.source[here]]
@@ -158,43 +214,58 @@ def _numpy_pass(
             total = prior[:, : cores + 1 - k] + allowed[option, np.arange(allowed.shape[1])][:, None]
             pick = total.argmin(axis=0)
             sums = total[pick, np.arange(cores + 1 - k)]
-            better = np.flatnonzero((sums < layer.least[j, k:]) & (sums <= limit))
+            better = np.flatnonzero((sums < layer.least[j, k:]) & (sums <= asked.limit))
             layer.least[j, k + better] = sums[better]
             layer.pair[j, k + better] = here.start + pick[better]
             layer.option[j, k + better] = option[pick[better]]
 
 
-def _kernel() -> Any:
-    """The compiled pass, or None where it was not built (no compiler at install time)."""
+def _kernel() -> tuple[Any, Any] | None:
+    """The compiled passes, wide and narrow, or None where they were not built (no compiler at install time)."""
     spec = importlib.util.find_spec("mapper.solver._cover")
     if spec is None or spec.origin is None:
         return None
-    function = ctypes.CDLL(spec.origin).mapper_cover
-    integer, real, pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
-    function.argtypes = [*[integer] * 5, real, integer, real, *[pointer] * 10]
-    function.restype = ctypes.c_int
-    return function
+    library = ctypes.CDLL(spec.origin)
+    for function, arrays in ((library.mapper_cover, 9), (library.mapper_fewest, 10)):
+        function.argtypes = [*[ctypes.c_int64] * 8, *[ctypes.c_double] * 3, *[ctypes.c_void_p] * arrays]
+        function.restype = ctypes.c_int
+    return library.mapper_cover, library.mapper_fewest
 
 
 _COMPILED = _kernel()
 
 
-def _compiled_pass(
-    costs: Intervals, values: Array, before: Array, layer: Layer, period: float, cores: int, group: int,
-    most_replicas: int, limit: float,
-) -> None:  # fmt: skip
+def _compiled_pass(costs: Intervals, asked: Asked) -> tuple[Layer, ...]:
     """The pass in C, on the same arrays."""
-    read: list[NDArray[Any]] = [costs.begin, costs.source, costs.load_s, values, costs.cores, costs.exclusive, before]
+    assert _COMPILED is not None
+    arrays = _layers(len(costs.begin) - 1, asked, asked.cores + 1)
+    _run(_COMPILED[0], costs, asked, arrays)
+    return tuple(Layer(*layer) for layer in zip(*arrays, strict=True))
+
+
+def _compiled_narrow_pass(costs: Intervals, asked: Asked) -> tuple[Layer, ...]:
+    """The narrow pass in C."""
+    assert _COMPILED is not None
+    least, pair, option = _layers(len(costs.begin) - 1, asked, 1)
+    fewest = np.where(np.isfinite(least[:, :, 0]), 0, asked.cores + 1).astype(np.int32)
+    _run(_COMPILED[1], costs, asked, (fewest, least, pair, option))
+    return tuple(Layer(*layer) for layer in zip(least, pair, option, fewest, strict=True))
+
+
+def _run(function: Any, costs: Intervals, asked: Asked, out: Sequence[NDArray[Any]]) -> None:
+    """Calls a compiled pass."""
+    read = (costs.begin, costs.source, costs.load_s, asked.values, costs.cores, costs.exclusive)
     arrays = [np.ascontiguousarray(a) for a in read]
-    out: list[NDArray[Any]] = [layer.least, layer.pair, layer.option]
     options, pairs = costs.load_s.shape
-    failed = _COMPILED(
-        len(before), pairs, options, cores, group, period, most_replicas, limit, *[a.ctypes.data for a in arrays + out]
-    )
+    failed = function(
+        len(costs.begin) - 1, pairs, options, asked.cores, asked.cores_per_group, asked.max_replicas,
+        asked.stages or 1, asked.stages is not None, asked.period_s, asked.limit, asked.unit,
+        *[a.ctypes.data for a in [*arrays, *out]],
+    )  # fmt: skip
     if failed:
         raise MemoryError("no memory for the dynamic program")
 
 
-_PASS = _compiled_pass if _COMPILED is not None else _numpy_pass
+_PASS, _NARROW = (_compiled_pass, _compiled_narrow_pass) if _COMPILED is not None else (_numpy_pass, _numpy_pass)
 KERNEL = "compiled" if _COMPILED is not None else "numpy (no compiler at install time: slower)"
 """Which pass runs; `mapper doctor` and `mapper plan -v` say so."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,18 @@ from mapper.solver.problem import Problem
 MOST, MOST_OF_ONE = 1200, 3000
 """Ideals up to which all are enumerated, and where there is one configuration only: the interval matrices are quadratic
 in their number, one for each configuration. Where there are more, about the first number of them is enough to begin."""
+MOST_COSTS = 24_000_000
+"""Stages times options whose costs are worked with: 8 bytes each for loads and for DRAM bytes, several times over where
+placing takes other prices. The more configurations there are, the fewer ideals: 430 with 260 options, 216 with 1,030.
+"""
 
 
 def most_ideals(problem: Problem) -> int:
     """How many ideals of `problem` are worked with."""
-    return MOST_OF_ONE if len(problem.configs) == 1 else MOST
+    if len(problem.configs) == 1:
+        return MOST_OF_ONE
+    options = sum(2 if config.cores < problem.cores_per_group else 1 for config in problem.configs)
+    return min(MOST, math.isqrt(2 * MOST_COSTS // options))
 
 
 @dataclass(frozen=True)
@@ -47,10 +55,17 @@ class Ideals:
 def ideals(problem: Problem, most: int | None = None) -> Ideals:
     """All ideals of `problem`, or, where there are more than `most`, those of some tens of orders together."""
     most = most or most_ideals(problem)
-    need = _predecessors(problem)
-    found = _all(need, most)
-    complete = found is not None
-    masks = found if found is not None else _of_orders(problem, min(most, MOST))
+    every = all_ideals(problem, most)
+    return _listed(problem, _of_orders(problem, min(most, MOST)), complete=False) if every is None else every
+
+
+def all_ideals(problem: Problem, most: int) -> Ideals | None:
+    """All ideals of `problem`, or None where there are more than `most`."""
+    found = _all(_predecessors(problem), most)
+    return None if found is None else _listed(problem, found, complete=True)
+
+
+def _listed(problem: Problem, masks: set[int], *, complete: bool) -> Ideals:
     ordered = sorted(masks, key=lambda mask: (mask.bit_count(), mask))
     member = np.zeros((len(ordered), problem.ops), dtype=bool)
     for i, mask in enumerate(ordered):

@@ -22,6 +22,7 @@ class Intervals:
     """`load_s[o, p]` and `dram_bytes[o, p]` of option o for the pair p of ideals; infinite where it cannot be.
 
     `source`, `target`, `begin`: the pairs, as `Ideals.pairs`. `config[o]`, `cores[o]` of one replica, `exclusive[o]`.
+    `apart_s[o, p]`: what the stage adds to the latency, where that is not its load.
     """
 
     source: NDArray[np.int32]
@@ -32,37 +33,38 @@ class Intervals:
     config: NDArray[np.int32]
     cores: NDArray[np.int32]
     exclusive: NDArray[np.uint8]
+    apart_s: Array | None = None
+
+    @property
+    def latency_s(self) -> Array:
+        """(options, pairs): seconds that each stage adds to the latency."""
+        return self.load_s if self.apart_s is None else self.apart_s
 
 
 def intervals(problem: Problem, found: Ideals) -> Intervals:
     """Costs of all stages between two of the ideals `found`."""
     source, target, begin = found.pairs
-    stage = _Stages(problem, found.member, source, target)
-    loads, drams, config, exclusive = [], [], [], []
-    for c, choice in enumerate(problem.configs):
-        part = choice.cores < problem.cores_per_group
-        alternatives = (False, True) if part else (False,)
-        for alone in alternatives:
-            load, dram = stage.option(c, alone)
-            if alone and not np.isfinite(load).any():
-                continue
-            loads.append(load)
-            drams.append(dram)
-            config.append(c)
-            exclusive.append(alone)
-    cores = [problem.configs[c].cores for c in config]
-    torn = _torn(problem, found, source, target)
-    for load in loads:
+    stage, torn = _Stages(problem, found.member, source, target), _torn(problem, found, source, target)
+    options = [(c, alone) for c, choice in enumerate(problem.configs) for alone in (False, True)
+               if not alone or choice.cores < problem.cores_per_group]  # fmt: skip
+    load_s, dram_bytes = np.empty((len(options), len(source))), np.empty((len(options), len(source)))
+    kept: list[tuple[int, bool]] = []
+    for c, alone in options:
+        load, dram = stage.option(c, alone)
+        if alone and not np.isfinite(load).any():
+            continue
         load[torn] = np.inf
+        load_s[len(kept)], dram_bytes[len(kept)] = load, dram
+        kept.append((c, alone))
     return Intervals(
         source,
         target,
         begin,
-        np.array(loads),
-        np.array(drams),
-        np.array(config, np.int32),
-        np.array(cores, np.int32),
-        np.array(exclusive, np.uint8),
+        load_s[: len(kept)],
+        dram_bytes[: len(kept)],
+        np.array([c for c, _ in kept], np.int32),
+        np.array([problem.configs[c].cores for c, _ in kept], np.int32),
+        np.array([alone for _, alone in kept], np.uint8),
     )
 
 
@@ -127,6 +129,8 @@ class _Stages:
 
     def _between(self, values: Array) -> Array:
         """The sum of `values` over the ops of each stage."""
+        if not values.any():
+            return np.zeros(len(self.source))
         prefix = self.member @ values
         return np.maximum(prefix[self.target] - prefix[self.source], 0.0)
 
@@ -189,12 +193,15 @@ class _Stages:
         return self._between(own) + self._first_use([(weight.users, -1) for weight in shared], sizes)[0]
 
     def _footprint(self) -> Array:
-        """The largest footprint of an op in the stage. Ascending, so that a larger one overwrites."""
-        out = np.zeros((len(self.member), len(self.member)))
-        inside = self.member > 0
-        for v in np.argsort(self.problem.footprint, kind="stable"):
-            out[np.ix_(~inside[:, v], inside[:, v])] = self.problem.footprint[v]
-        return self._at_pairs(out)
+        """The largest footprint of an op in the stage: from the largest on, as long as stages are left without."""
+        out = np.zeros(len(self.source))
+        left = np.arange(len(self.source))
+        for size in sorted(set(self.problem.footprint.tolist()), reverse=True):
+            count = self.member[:, self.problem.footprint == size].sum(axis=1)
+            has = count[self.target[left]] > count[self.source[left]]
+            out[left[has]] = size
+            left = left[~has]
+        return out
 
 
 def caches_fit(problem: Problem, weights: Array, private: Array, cores: int, alone: bool) -> NDArray[np.bool_]:

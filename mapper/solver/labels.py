@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapper.solver.cover import Cell, Covers, cores_taken
+from mapper.solver.cover import Cell, Covers, cores_taken, relative
 from mapper.solver.problem import Array
 from mapper.solver.resources import WITHIN, Resource
 
@@ -39,22 +39,23 @@ def labels(
     covers = passes[0][0]
     costs = covers.intervals
     taken = cores_taken(costs, covers.period_s, covers.cores_per_group, max_replicas, cores)
-    amounts = np.array([resource.relative for resource in resources])
     rest = np.array([found.least_of_any(cores) for found, _ in passes])
     weights = np.array([w for _, w in passes])
     run = _labels_in_c if _COMPILED is not None else _labels_in_python
     most = work or (WORK if _COMPILED is not None else WORK_WITHOUT_KERNEL)
-    found = run(costs.begin, costs.source, taken, amounts, rest, weights, cores, -1 if stages is None else stages, most)
+    count = -1 if stages is None else stages
+    found = run(costs.begin, costs.source, taken, resources, rest, weights, cores, count, most)
     if found is None:
         return None, False
     return (tuple(Cell(p, o) for p, o in found), False) if found else (None, True)
 
 
 def _labels_in_python(
-    begin: NDArray[np.int64], source: NDArray[np.int32], taken: NDArray[np.int32], amounts: Array, rest: Array,
-    weights: Array, cores: int, stages: int, most: int,
+    begin: NDArray[np.int64], source: NDArray[np.int32], taken: NDArray[np.int32], resources: Sequence[Resource],
+    rest: Array, weights: Array, cores: int, stages: int, most: int,
 ) -> list[tuple[int, int]] | None:  # fmt: skip
     """The stages as (pair, option), first to last; none where there is no cover; None where `most` did not decide."""
+    amounts = np.array([relative(resource.amount, resource.limit) for resource in resources])
     ideals, work = len(begin) - 1, 0
     start: Any = (cores, stages, np.zeros(len(amounts)), None, None)
     kept: list[list[Any]] = [[] for _ in range(ideals)]
@@ -99,7 +100,7 @@ def _kernel() -> Any:
     if spec is None or spec.origin is None:
         return None
     function = ctypes.CDLL(spec.origin).mapper_labels
-    function.argtypes = [*[ctypes.c_int64] * 8, *[ctypes.c_void_p] * 8]
+    function.argtypes = [*[ctypes.c_int64] * 8, *[ctypes.c_void_p] * 9]
     function.restype = ctypes.c_int64
     return function
 
@@ -108,14 +109,17 @@ _COMPILED = _kernel()
 
 
 def _labels_in_c(
-    begin: NDArray[np.int64], source: NDArray[np.int32], taken: NDArray[np.int32], amounts: Array, rest: Array,
-    weights: Array, cores: int, stages: int, most: int,
+    begin: NDArray[np.int64], source: NDArray[np.int32], taken: NDArray[np.int32], resources: Sequence[Resource],
+    rest: Array, weights: Array, cores: int, stages: int, most: int,
 ) -> list[tuple[int, int]] | None:  # fmt: skip
     """The same in C."""
-    read = [np.ascontiguousarray(a) for a in (begin, source, taken, amounts, rest, weights)]
+    amounts = [np.ascontiguousarray(resource.amount) for resource in resources]
+    where = np.array([amount.ctypes.data for amount in amounts], np.uintp)
+    limits = np.array([resource.limit for resource in resources], float)
+    read = [np.ascontiguousarray(a) for a in (begin, source, taken, where, limits, rest, weights)]
     pair, option = np.empty(len(begin), np.int32), np.empty(len(begin), np.int16)
     found = _COMPILED(
-        len(begin) - 1, len(source), len(taken), cores, stages, len(amounts), len(rest), most,
+        len(begin) - 1, len(source), len(taken), cores, stages, len(resources), len(rest), most,
         *[a.ctypes.data for a in [*read, pair, option]],
     )  # fmt: skip
     if found == -1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,26 +43,61 @@ def stage_memory(original: Problem, reduction: Reduction, member: NDArray[np.boo
     return StageMemory(shared, each + original.memory.process_bytes)
 
 
-def needed_memory(costs: Intervals, memory: StageMemory, problem: Problem, period_s: float, node_bytes: float) -> Array:
-    """(options, pairs): bytes that each stage needs at least on all nodes together when it meets `period_s` and no node
-    holds more than `node_bytes`; infinite where it cannot.
+def least_memory(
+    original: Problem, heads: Sequence[Sequence[int]], member: NDArray[np.bool_], costs: Intervals
+) -> StageMemory:
+    """What every pair's stage holds at least, of the ops `heads` of each block alone (in those of `original`): their
+    weights, and of a replica its process and the most that one op writes."""
+    memory = original.memory
+    assert memory is not None
+    own = np.array([memory.own_bytes[list(ops)].sum() for ops in heads])
+    most = np.array([memory.write_bytes[list(ops)].max() for ops in heads])
+    block = {v: b for b, ops in enumerate(heads) for v in ops}
+    shared, each = np.empty(len(costs.source)), np.empty(len(costs.source))
+    for at in range(0, len(shared), CHUNK):
+        pairs = slice(at, at + CHUNK)
+        inside = member[costs.target[pairs]] & ~member[costs.source[pairs]]
+        shared[pairs] = inside @ own
+        for weight in memory.weights:
+            users = sorted({block[v] for v in weight.users if v in block})
+            if users:
+                shared[pairs] += weight.bytes * inside[:, users].any(axis=1)
+        each[pairs] = (inside * most).max(axis=1)
+    return StageMemory(shared, each + memory.process_bytes)
 
-    Its weights are on every node that it has a replica on, or once on all the nodes that a team spans (`interleave`).
+
+@dataclass(frozen=True)
+class Places:
+    """(options, pairs) of stages that meet a period in nodes of limited memory: the `nodes` that each has replicas on
+    and the bytes `held` on all of them, both at least; infinite where it cannot be."""
+
+    nodes: Array
+    held: Array
+
+
+def places(
+    costs: Intervals, memory: StageMemory, problem: Problem, period_s: float, node_bytes: float, *, spread: bool
+) -> Places:
+    """What each stage takes when it meets `period_s` and no node holds more than `node_bytes`.
+
     It has a replica on as many nodes as hold its cores, and as hold its memory: a node has room for whole replicas.
+    Its weights are on every node that it has a replica on, or once on all the nodes that a team spans (`interleave`);
+    with `spread` once, on all nodes of the machine.
     """
     assert problem.memory is not None
+    count, most = len(problem.memory.nodes), sum(problem.memory.nodes)
     needed = replicas_needed(costs, period_s)
     replicas = np.nan_to_num(needed, nan=1.0)
     span = np.array([problem.memory.span(int(cores)) for cores in costs.cores], dtype=float)[:, None]
-    most = sum(problem.memory.nodes)
     spans = np.array([0, *(problem.memory.span(cores) for cores in range(1, most + 1))], dtype=float)
     taken = (replicas * costs.cores[:, None]).clip(0, most).astype(int)
     with np.errstate(divide="ignore", invalid="ignore"):
-        room = np.floor((node_bytes * span - memory.shared) / memory.each * (1 + 1e-9))
-        places = np.maximum(np.ceil(spans[taken] / span), np.ceil(replicas / room))
-    fits = (room >= 1) & (places * span < len(problem.memory.nodes) + span) & ~np.isnan(needed)
-    held = np.where(fits, places, 1.0) * memory.shared + replicas * memory.each
-    return np.where(fits, held, np.inf)
+        weights = memory.shared * span / count if spread else memory.shared
+        room = np.floor((node_bytes * span - weights) / memory.each * (1 + 1e-9))
+        sites = np.maximum(np.ceil(spans[taken] / span), np.ceil(replicas / room))
+    fits = (room >= 1) & (sites * span < count + span) & ~np.isnan(needed)
+    held = (1.0 if spread else np.where(fits, sites, 1.0)) * memory.shared + replicas * memory.each
+    return Places(np.where(fits, sites * span, np.inf), np.where(fits, held, np.inf))
 
 
 def _live(problem: Problem, inside: NDArray[np.bool_]) -> Array:

@@ -15,11 +15,14 @@ from mapper.errors import Infeasible, UsageError
 from mapper.graph.model import Graph
 from mapper.jsonio import plain, sha256
 from mapper.machine.model import Machine
+from mapper.machine.synthetic import with_own_memory
 from mapper.plans.check import optimal_gap, value_of, violations
-from mapper.plans.model import ModelRef, Plan, Proof, Request, Solver, Status, TensorSpec
+from mapper.plans.model import ModelRef, Plan, Proof, Request, Solver, Status
+from mapper.plans.reference import reference_of
 from mapper.solver.aim import Aim, aimed
 from mapper.solver.alternatives import alternatives
-from mapper.solver.fitting import Case, Fitting
+from mapper.solver.candidates import Case
+from mapper.solver.fitting import Fitting
 from mapper.solver.infeasible import infeasible
 from mapper.solver.peers.plans import attributed, fitting_by, require_kept
 from mapper.solver.placement.strategies import OPTIMAL
@@ -35,6 +38,10 @@ ASSUMPTIONS = (
     "the feeder's work costs the stages nothing",
 )
 GIVEN_ASSUMPTIONS = ("costs are those of the graph file, the same on every unit",)
+PLACED = "all weights lie on the nodes of their team, or all of them on all nodes"
+PLACED_AT_HOME = "weights lie on the nodes of their team"
+"""Under a limit on memory, of plans with the best period and with the least latency or the fewest cores: no others were
+searched, and the bound does not hold for them."""
 
 
 def plan(
@@ -62,13 +69,14 @@ def plan(
     placement, `solver.placement`) name what others do.
 
     A graph that brings its own times is planned with those; where tensors have bytes only, `costs` must price them
-    (`cost.imported.given_costs`).
+    (`cost.imported.given_costs`). Under a limit on memory, each unit of `uniform:K` has memory of its own.
 
     Raises: Infeasible with the smallest change of each limit that helps; UsageError for more stages than ops;
     NoPlanInTime where no placement of what was found keeps the limits; AssertionError, a bug of the planner, if the
     plan fails its own check.
     """
     limits = _within_quota(limits or Limits(), machine)
+    machine = machine if limits.node_memory_bytes is None else with_own_memory(machine)
     table = costs or (given_costs(graph) if graph.costed else roofline(graph, machine, configurations(machine)))
     problem = problem_of(graph, machine, table, limits)
     if limits.stages is not None and limits.stages > problem.ops:
@@ -82,14 +90,14 @@ def plan(
     except Infeasible as error:
         raise (error if error.levers else infeasible(space, limits)) from None
     made = Plan(
-        model=model or reference(graph),
+        model=model or reference_of(graph),
         machine=machine,
         fingerprint=machine.fingerprint,
         request=Request(
             objective=objective, limits=limits.as_options(), batch=batch,
             costs={"source": table.source, **table.options},
         ),
-        solver=_solver(space, table, found, aim, near_optimal, _assumptions(machine, table)),
+        solver=_solver(space, table, found, aim, near_optimal, _assumptions(machine, table, aim.objective, limits)),
         predicted=found.evaluation.predicted,
         stages=found.evaluation.stages,
         edges=found.evaluation.edges,
@@ -109,17 +117,6 @@ def _within_quota(limits: Limits, machine: Machine) -> Limits:
         return limits
     granted = max(1, math.floor(machine.cpu_quota.value))
     return dataclasses.replace(limits, max_cores=min(limits.max_cores or granted, granted))
-
-
-def reference(graph: Graph) -> ModelRef:
-    """How a plan names a graph that comes from no card."""
-    program = graph.program
-    item = (
-        tuple(TensorSpec(name=i.name, shape=i.type.shape, dtype=i.type.dtype) for i in program.inputs)
-        if program
-        else ()
-    )
-    return ModelRef(name=graph.name, source="", graph_sha256=graph.sha256, weights="", dtype=graph.dtype, item=item)
 
 
 def _solver(
@@ -152,10 +149,13 @@ def _searched(space: Space, table: CostTable, whole: bool) -> str:
     return f"{kind} chains of ideals{of} × {what} × any number of replicas"
 
 
-def _assumptions(machine: Machine, table: CostTable) -> tuple[str, ...]:
+def _assumptions(machine: Machine, table: CostTable, objective: Objective, limits: Limits) -> tuple[str, ...]:
     if table.source == GIVEN:
         return GIVEN_ASSUMPTIONS
-    return (*ASSUMPTIONS, "every core is as fast as the slowest kind") if machine.core_kinds else ASSUMPTIONS
+    kinds = ("every core is as fast as the slowest kind",) if machine.core_kinds else ()
+    if limits.node_memory_bytes is None or table.spread_s is None:
+        return (*ASSUMPTIONS, *kinds)
+    return (*ASSUMPTIONS, *kinds, PLACED if objective == "throughput" else PLACED_AT_HOME)
 
 
 def _names(problem: Problem) -> str:

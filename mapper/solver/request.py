@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -12,12 +13,15 @@ from mapper.solver import bounds
 from mapper.solver.cover import Cell, Covers, cover, replicas_needed, stage_cores
 from mapper.solver.intervals import Intervals
 from mapper.solver.labels import labels
-from mapper.solver.memory import needed_memory
+from mapper.solver.memory import places
 from mapper.solver.problem import Array, Limits, Problem, Solution, StageChoice
 from mapper.solver.resources import WITHIN, Decision, Pass, Resource, decide
 from mapper.solver.space import Space
 from mapper.units import format_seconds
 
+Manner = Literal["any", "even", "own nodes", "spread"]
+"""Which plans are searched: any whose weights lie with their teams; of those the ones whose stages each draw on all
+nodes' DRAM evenly enough, or in which no node has replicas of two stages; or those whose weights lie on all nodes."""
 FIRST_REACH = 0.01
 """How far above the bound, relative to it, the best period is looked for first: it is seldom far."""
 
@@ -38,13 +42,10 @@ class Found:
 
 
 class Request:
-    """One set of limits on a space of plans. `refuted` is the longest period that is proved to be out of reach.
+    """One set of limits on a space of plans. `refuted` is the longest period that is proved to be out of reach."""
 
-    `even`: plans only of which each stage by itself draws on all NUMA nodes' DRAM evenly enough.
-    """
-
-    def __init__(self, space: Space, limits: Limits, *, even: bool = False) -> None:
-        self.space, self.limits, self.even = space, limits, even
+    def __init__(self, space: Space, limits: Limits, manner: Manner = "any") -> None:
+        self.space, self.limits, self.manner = space, limits, manner
         self.problem = space.reduction.problem
         self.costs = restricted(space.costs, self.problem, limits)
         self.cores = min(self.problem.cores, limits.max_cores or self.problem.cores)
@@ -70,8 +71,9 @@ class Request:
         """Whether a cover with at most `stages` stages and `cores` cores meets `period_s` within the limits."""
         counts = self.counts(stages)
 
-        def run(amount: Array, limit: float, least: bool) -> tuple[Covers, tuple[Cell, ...] | None]:
-            covers = self.cover(period_s, amount, limit, stages=stages, cores=cores)
+        def run(amount: Array, unit: float, limit: float, least: bool) -> tuple[Covers, tuple[Cell, ...] | None]:
+            narrow = limit == math.inf and not least
+            covers = self.cover(period_s, amount, limit, unit=unit, stages=stages, cores=cores, narrow=narrow)
             return covers, _pick(covers, counts, least)
 
         def exhaust(limited: Sequence[Resource], passes: Sequence[Pass]) -> Decision:
@@ -91,8 +93,8 @@ class Request:
         return [*range(1, most + 1)] if most and not self.core_a_stage else [None]
 
     def cover(
-        self, period_s: float, amount: Array | None = None, limit: float = math.inf, *, stages: int | None = None,
-        cores: int | None = None,
+        self, period_s: float, amount: Array | None = None, limit: float = math.inf, *, unit: float = 1.0,
+        stages: int | None = None, cores: int | None = None, narrow: bool = False,
     ) -> Covers:  # fmt: skip
         """A pass for `amount` (the load where not given), with at most `stages` stages and `cores` cores."""
         self.space.passes += 1
@@ -100,22 +102,26 @@ class Request:
         if self.core_a_stage and not self.limits.stages:  # a core a stage: counting cores counts stages
             width = min(width, stages or self.limits.max_stages or width)
         return cover(
-            self.costs, period_s, self.costs.load_s if amount is None else amount, cores=width,
+            self.costs, period_s, self.costs.latency_s if amount is None else amount, cores=width,
             cores_per_group=self.problem.cores_per_group, stages=self.counts(stages)[-1],
-            max_replicas=self.limits.max_replicas, limit=limit,
+            max_replicas=self.limits.max_replicas, limit=limit, unit=unit, narrow=narrow,
         )  # fmt: skip
 
     def resources(self, period_s: float) -> list[Resource]:
         """What the limits share out besides cores, at a period: latency first, which is preferred small."""
         latency = self.limits.max_latency_s
-        out = [Resource("latency", self.costs.load_s, math.inf if latency is None else latency)]
+        out = [Resource("latency", self.costs.latency_s, math.inf if latency is None else latency)]
         if math.isfinite(self.problem.dram_bytes_per_s):
-            amount = self._uneven_bytes(period_s) if self.even else self.costs.dram_bytes
+            amount = self._uneven_bytes(period_s) if self.manner == "even" else self.costs.dram_bytes
             out.append(Resource("DRAM", amount, period_s * self.problem.dram_bytes_per_s))
         memory = self.limits.node_memory_bytes
         if memory is not None:
-            amount = needed_memory(self.costs, self.space.memory, self.space.problem, period_s, memory)
-            out.append(Resource("memory", amount, memory * self.space.nodes))
+            spread = self.manner == "spread"
+            found = places(self.costs, self.space.memory, self.space.problem, period_s, memory, spread=spread)
+            if self.manner == "own nodes":
+                out.append(Resource("nodes", found.nodes, self.space.nodes))
+            else:
+                out.append(Resource("memory", found.held, memory * self.space.nodes))
         return out
 
     def _uneven_bytes(self, period_s: float) -> Array:
@@ -155,7 +161,7 @@ class Request:
             return None
         single = self.single_stage()
         best = single if single is not None and single.period_s < best.period_s else best
-        self.refuted = min(bounds.area(self.problem, self.limits), best.period_s)
+        self.refuted = min(bounds.area(self.space.exact.problem, self.limits), best.period_s)
         try:
             for found in self._better(best, tolerance):
                 best = found
@@ -180,7 +186,11 @@ class Request:
     def single_stage(self) -> Found | None:
         """The best copies of the whole model, or None where the limits forbid any (or memory is limited, which decides
         how many there can be)."""
-        if self.limits.stages not in (None, 1) or self.limits.node_memory_bytes is not None or self.even:
+        if (
+            self.limits.stages not in (None, 1)
+            or self.limits.node_memory_bytes is not None
+            or self.manner in ("even", "own nodes")
+        ):
             return None
         pair = int(self.costs.begin[-2] + (self.costs.source[self.costs.begin[-2] :] == 0).argmax())
         latency = self.limits.max_latency_s or math.inf
@@ -290,6 +300,7 @@ def restricted(costs: Intervals, problem: Problem, limits: Limits) -> Intervals:
     return replace(
         costs,
         load_s=costs.load_s[keep],
+        apart_s=None if costs.apart_s is None else costs.apart_s[keep],
         dram_bytes=costs.dram_bytes[keep],
         config=costs.config[keep],
         cores=costs.cores[keep],

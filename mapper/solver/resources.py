@@ -12,11 +12,10 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from mapper.solver.cover import Cell, Covers
+from mapper.solver.cover import Cell, Covers, relative
 from mapper.solver.problem import Array
 
 ROUNDS = 12
@@ -32,13 +31,6 @@ class Resource:
     name: str
     amount: Array
     limit: float
-
-    @cached_property
-    def relative(self) -> Array:
-        """`amount` in units of the limit; a limit of 0 leaves no room for any."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            out: Array = np.where(self.amount == 0, 0.0, self.amount / self.limit)
-        return out
 
     def of(self, cells: Sequence[Cell]) -> float:
         """What the stages `cells` use together."""
@@ -63,8 +55,9 @@ class Decision:
 
 
 REFUTED = Decision(None, None, refuted=True)
-Run = Callable[[Array, float, bool], tuple[Covers, tuple[Cell, ...] | None]]
-"""A pass for an amount and its limit: the cover with the fewest cores within it, or, if true, with the least amount."""
+Run = Callable[[Array, float, float, bool], tuple[Covers, tuple[Cell, ...] | None]]
+"""A pass for an amount, its unit and its limit in that unit: the cover with the fewest cores within the limit, or, if
+true, with the least amount."""
 Pass = tuple[Covers, tuple[float, ...]]
 """A pass for a weighted sum of relative amounts, and the weights."""
 Exhaust = Callable[[Sequence[Resource], Sequence[Pass]], Decision]
@@ -77,8 +70,8 @@ def decide(resources: Sequence[Resource], run: Run, exhaust: Exhaust) -> Decisio
     passes: list[Pass] = []
     tried: list[tuple[float, ...]] = []
     for resource in resources:
-        relative = resource.relative if resource in limited else resource.amount
-        covers, cells = run(relative, WITHIN if resource in limited else math.inf, False)
+        unit, limit = (resource.limit, WITHIN) if resource in limited else (1.0, math.inf)
+        covers, cells = run(resource.amount, unit, limit, False)
         if cells is None:
             return REFUTED
         if all(other.keeps(cells) for other in limited):
@@ -95,8 +88,7 @@ def _weighted(
     """Looks for weights under which every cover is beyond the limits, or a cover within them on the way."""
     for _ in range(ROUNDS):
         weights, promised = best_weights(tried)
-        amount = np.sum([w * r.relative for w, r in zip(weights, limited, strict=True) if w > 0], axis=0)
-        covers, cells = run(amount, WITHIN, True)
+        covers, cells = run(_sum(weights, limited), 1.0, WITHIN, True)
         if cells is None:
             return REFUTED
         if all(resource.keeps(cells) for resource in limited):
@@ -109,9 +101,19 @@ def _weighted(
     return exhaust(limited, passes)
 
 
+def _sum(weights: Sequence[float], limited: Sequence[Resource]) -> Array:
+    """The weighted sum of the amounts in units of their limits."""
+    out: Array = np.zeros_like(limited[0].amount)
+    for o, row in enumerate(out):  # one by one: the whole at once would take several times its memory
+        for weight, resource in zip(weights, limited, strict=True):
+            if weight > 0:
+                row += weight * relative(resource.amount[o], resource.limit)
+    return out
+
+
 def _row(limited: Sequence[Resource], cells: Sequence[Cell]) -> tuple[float, ...]:
     """What `cells` use of each, relative to its limit."""
-    return tuple(float(sum(r.relative[cell.option, cell.pair] for cell in cells)) for r in limited)
+    return tuple(float(sum(relative(r.amount[cell.option, cell.pair], r.limit) for cell in cells)) for r in limited)
 
 
 def best_weights(rows: Sequence[tuple[float, ...]]) -> tuple[tuple[float, ...], float]:

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import NoReturn
 
 from mapper.errors import Infeasible
+from mapper.solver import bounds
 from mapper.solver.problem import Limits, Solution, multiplied, renamed
-from mapper.solver.request import Found, Request
+from mapper.solver.request import Found, Manner, Request
 from mapper.solver.space import Space
 
 TOLERANCE = 1e-4
@@ -21,19 +22,32 @@ PRECISION = TOLERANCE / 4
 
 
 def throughput(
-    space: Space, limits: Limits, near_optimal: float = 0.0, tolerance: float = PRECISION, *, even: bool = False,
-    proof_s: float = 0.0,
+    space: Space, limits: Limits, near_optimal: float = 0.0, tolerance: float = PRECISION, *,
+    manner: Manner = "any", proof_s: float = 0.0,
 ) -> Solution:  # fmt: skip
     """The least period under `limits`; of plans within `near_optimal` of it the one with fewest stages.
 
-    Where the time is up or the user interrupts, the best plan so far (`Solution.stopped`). With `even` the best of
-    the plans whose stages each draw on all nodes' DRAM evenly; the bound is that of such plans then. Where not all
-    plans were searched, up to `proof_s` seconds go into a better one and a better bound (`cpsat.prove`).
+    Where the time is up or the user interrupts, the best plan so far (`Solution.stopped`). The bound is that of plans
+    of the `manner` that was asked for. Where not all plans were searched, up to `proof_s` seconds go into a better one
+    and a better bound (`cpsat.prove`).
 
     Raises: Infeasible.
     """
     space = space.counted(limits)
-    request = Request(space, limits, even=even)
+    solution = _best(space, limits, near_optimal, tolerance, manner)
+    if space.gathered is not None and not space.stop.reached:
+        other = _best(space.gathered, limits, near_optimal, tolerance, manner)
+        solution = min(solution, other, key=lambda found: found.best_period_s)
+    if solution.whole_space or not proof_s or space.stop.reached:
+        return solution
+    if space.floor is not None:
+        return replace(solution, bound_s=_floor_s(space.floor, solution, limits, tolerance, manner))
+    return _proved(space, solution, limits, near_optimal, proof_s)
+
+
+def _best(space: Space, limits: Limits, near_optimal: float, tolerance: float, manner: Manner) -> Solution:
+    """The least period of the chains of `space`, and the chosen plan."""
+    request = Request(space, limits, manner)
     best, proved = request.least_period(tolerance) or _none()
     try:
         chosen = request.fewest_stages(best, best.period_s * (1 + near_optimal), tolerance)
@@ -42,14 +56,23 @@ def throughput(
         chosen = best
     solution = request.solution(chosen, best.period_s, proved)
     strict = request.solution(best, best.period_s, proved) if chosen.period_s > best.period_s else None
-    solution = replace(solution, strict=strict)
-    if solution.whole_space or not proof_s:
-        return solution
-    return _proved(space, solution, limits, near_optimal, proof_s)
+    return replace(solution, strict=strict)
+
+
+def _floor_s(floor: Space, found: Solution, limits: Limits, tolerance: float, manner: Manner) -> float:
+    """A bound for all plans, also of those that cut blocks: the least period of the floor."""
+    lower = Request(floor, _lower(limits), manner)
+    proved = (lower.least_period(tolerance) or _none())[1]
+    return min(max(found.bound_s, proved), found.best_period_s)
 
 
 def _none() -> NoReturn:
     raise Infeasible("no plan keeps the limits")
+
+
+def _lower(limits: Limits) -> Limits:
+    """`limits` in the floor, where a plan may have fewer stages than it has."""
+    return replace(limits, stages=None, max_stages=limits.stages or limits.max_stages)
 
 
 def _proved(space: Space, found: Solution, limits: Limits, near_optimal: float, proof_s: float) -> Solution:
@@ -89,13 +112,22 @@ def least_latency(space: Space, limits: Limits, tolerance: float = PRECISION) ->
 
     Raises: Infeasible.
     """
-    free = replace(limits, max_latency_s=None)
+    best, proved = _least_latency(space, replace(limits, max_latency_s=None), tolerance)
+    if space.floor is not None:
+        proved = _least_latency(space.floor, _lower(replace(limits, max_latency_s=None)), tolerance)[1]
+    elif not space.ideals.complete or space.blocks:
+        proved = bounds.latency(space.exact.problem)
+    return best, min(proved, best)
+
+
+def _least_latency(space: Space, free: Limits, tolerance: float) -> tuple[float, float]:
+    """The least sum of loads of the chains of `space`, and a bound of it."""
     found = _feasible(Request(space, free))
     least = low = proved = _latency_alone(space, free)
     best, at = found.latency_s, least * (1 + tolerance / 4)
     while low < best * (1 - tolerance) and not space.stop.reached:
         request = Request(space, replace(free, max_latency_s=at))
-        decision = request.decide(limits.max_period_s)
+        decision = request.decide(free.max_period_s)
         if decision.cells is not None and decision.covers is not None:
             best = min(best, request.found(decision.covers, decision.cells).latency_s)
         else:
@@ -122,6 +154,17 @@ def fewest_cores(space: Space, limits: Limits) -> tuple[int, int]:
 
     Raises: Infeasible.
     """
+    best, proved = _fewest_cores(space, limits)
+    if space.floor is not None:
+        proved = _fewest_cores(space.floor, _lower(limits))[1]
+    elif not space.ideals.complete or space.blocks:
+        problem = space.exact.problem
+        proved = math.ceil(bounds.area(problem, limits) * problem.cores / limits.max_period_s * (1 - 1e-9))
+    return best, max(1, min(proved, best))
+
+
+def _fewest_cores(space: Space, limits: Limits) -> tuple[int, int]:
+    """The fewest cores of the chains of `space` that keep `limits`, and a bound of it."""
     request = Request(space, limits)
     best, low, proved = _feasible(request).cores, 0, 0
     while best - low > 1 and not space.stop.reached:

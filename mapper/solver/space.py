@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
+from mapper.solver.blocks import MOST_BLOCK_IDEALS, Blocked, blocked, floor_of, lowered
 from mapper.solver.coarsen import coarsen
-from mapper.solver.ideals import Ideals, ideals, most_ideals
+from mapper.solver.ideals import Ideals, all_ideals, ideals, most_ideals
 from mapper.solver.intervals import Intervals, intervals
-from mapper.solver.memory import StageMemory, stage_memory
+from mapper.solver.memory import StageMemory, least_memory, stage_memory
 from mapper.solver.problem import Limits, Problem, shared
-from mapper.solver.reduce import Reduction, reduce
+from mapper.solver.reduce import Reduction, merge, reduce
 from mapper.solver.stop import Stop
 
 Progress = Callable[[str], None]
@@ -35,14 +36,67 @@ class Space:
         self.progress = progress
         self.stop = stop or Stop()
         self.exact: Reduction = reduce(problem, idle=idle and not problem.apart)
-        self.reduction: Reduction = coarsen(self.exact, most_ideals(problem))
-        self.ideals: Ideals = ideals(self.reduction.problem)
+        self.blocked: Blocked | None = None
+        self.reduction, self.ideals = self._searched(most_ideals(problem))
         self.costs: Intervals = intervals(self.reduction.problem, self.ideals)
         self.passes = 0
         kind = "all" if self.ideals.complete else "some of the"
         sizes = (self.reduction.problem.ops, len(self.ideals.member), len(self.costs.source))
         noun = "blocks of ops" if self.blocks else "ops"
         progress(f"{sizes[0]} {noun}, {kind} {sizes[1]} ideals, {sizes[2]} stages to choose from")
+
+    def _searched(self, most: int) -> tuple[Reduction, Ideals]:
+        """The problem that is searched, and its ideals: of all ops, of blocks around the larger ones, or of runs of ops
+        and of some orders only."""
+        every = all_ideals(self.exact.problem, most)
+        if every is not None:
+            return self.exact, every
+        if len(self.problem.configs) > 1:
+            self.blocked = blocked(self.exact, min(most, MOST_BLOCK_IDEALS))
+        if self.blocked is not None:
+            return self.blocked.reduction, self.blocked.ideals
+        runs = coarsen(self.exact, most)
+        return runs, ideals(runs.problem)
+
+    @cached_property
+    def floor(self) -> Space | None:
+        """Where blocks are searched, the space in which no stage costs more than it can in any plan."""
+        if self.blocked is None:
+            return None
+        found, original = self.blocked.found, self.problem
+        floor = floor_of(self.exact.problem, found, self.ideals)
+        other = copy.copy(self)
+        other.blocked = None
+        other.reduction = Reduction(floor.problem, self.reduction.members)
+        other.costs = lowered(floor, intervals(floor.problem, self.ideals), intervals(floor.least, self.ideals))
+        if original.memory is not None:
+            heads = [self.exact.members[head] for head in found.head]
+            other.memory = least_memory(original, heads, self.ideals.member, other.costs)
+        return other
+
+    @cached_property
+    def gathered(self) -> Space | None:
+        """Where blocks are searched, the space in which what needs no input is one block."""
+        found = self.blocked and self.blocked.gathered(self.exact, 2 * MOST_BLOCK_IDEALS)
+        if not found:
+            return None
+        other = copy.copy(self)
+        other.blocked = None
+        other.reduction, other.ideals = found
+        other.costs = intervals(other.reduction.problem, other.ideals)
+        return other
+
+    def priced(self, problem: Problem) -> Space:
+        """The same plans with the costs of `problem`, which is this one but for its seconds and links."""
+        other = copy.copy(self)
+        other.problem = problem
+        other.exact = Reduction(merge(problem, self.exact.members), self.exact.members)
+        for name in ("floor", "gathered"):
+            other.__dict__.pop(name, None)
+        blocks = Reduction(merge(problem, self.reduction.members), self.reduction.members)
+        other.reduction = other.exact if self.reduction is self.exact else blocks
+        other.costs = intervals(other.reduction.problem, self.ideals)
+        return other
 
     @property
     def blocks(self) -> int | None:
@@ -69,6 +123,7 @@ class Space:
     def part(self, parts: int) -> Space:
         """The space of one of `parts` equal parts of the machine."""
         part = copy.copy(self)
+        part.blocked = None
         part.problem = shared(self.problem, parts)
         part.exact = replace(self.exact, problem=shared(self.exact.problem, parts))
         reduced = replace(self.reduction, problem=shared(self.reduction.problem, parts))

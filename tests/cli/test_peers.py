@@ -170,6 +170,21 @@ def test_pipedreams_objective(tmp_path: Path) -> None:
     assert json.loads(mapper(*options, "--replicas", 1, "--json").out)["predicted"]["period_s"] == pytest.approx(12.0)
 
 
+def test_the_instance_under_pipedreams_objective_is_the_one_that_is_searched(tmp_path: Path) -> None:
+    """Without inputs, with a configuration for each number of replicas; nothing is copied besides."""
+    graph, file = tmp_path / "graph.txt", tmp_path / "problem.json"
+    graph.write_text(PROFILE)
+    options = ("plan", "--graph", graph, "--topo", "uniform:4", "--bandwidth", 10, "--objective-model", "pipedream")
+    for more, configurations, period_s in (((), 4, 4.0), (("--replicas", 1), 1, 12.0)):
+        result = mapper(*options, *more, "--problem-out", file)
+        assert result.code == 0 and "limits of the request: max_replicas 1" in result.err
+        document = json.loads(file.read_text())
+        assert len(document["configs"]) == configurations
+        assert len(document["ops"]) == len(planned_costs(load_graph(graph), 4, {"bandwidth_bytes_per_s": "10"})[0].ops)
+        again = json.loads(mapper("plan", "--problem", file, "--replicas", 1, "--json").out)
+        assert again["predicted"]["period_s"] == pytest.approx(period_s)
+
+
 @pytest.mark.skipif(not OPTIMA, reason="the published workloads are not beside this checkout")
 @pytest.mark.parametrize(("name", "published"), [("vgg16", 0.175733), ("resnet50", 0.111497)])
 def test_the_published_commands(name: str, published: float, tmp_path: Path) -> None:
@@ -188,3 +203,5 @@ def test_the_check_command_knows_pipedreams_objective(tmp_path: Path) -> None:
     assert mapper("plan", "--graph", graph, "--topo", "uniform:4", "--bandwidth", 10, "--objective-model", "pipedream",
                   "-o", path).code == 0  # fmt: skip
     assert mapper("check", path, "--graph", graph).code == 0
+    explained = mapper("explain", path, "--graph", graph, "--only", "binding")
+    assert (explained.code, explained.err) == (0, ""), "the plan is of the graph without its inputs"

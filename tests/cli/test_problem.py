@@ -208,3 +208,23 @@ def test_the_plan_s_text_reads_as_it_did() -> None:
     if os.environ.get("MAPPER_WRITE_GOLDEN"):
         file.write_text(out)
     assert out == file.read_text()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("run", "plan.json"), ("bundle", "plan.json", "-o", "x.bundle"), ("explain", "plan.json"),
+     ("topo", "show", "--plan", "plan.json")],
+)  # fmt: skip
+def test_what_needs_cores_says_that_such_a_plan_has_none(command: tuple[str, ...]) -> None:
+    planned()
+    refused = mapper(*command)
+    assert refused.code == 3 and not refused.out
+    assert "plan.json: is the plan of a problem file: it has no model, no machine and no cores" in refused.err
+    assert "mapper check plan.json --problem FILE" in refused.err
+
+
+def test_a_plan_of_a_model_is_not_checked_with_a_problem_file() -> None:
+    assert mapper("plan", "--model", TINY, "--topo", "uniform:2", "-o", "tiny.json").code == 0
+    refused = mapper("check", "tiny.json", "--problem", "p.json")
+    assert refused.code == 3
+    assert "not of a problem file" in refused.err and "mapper check tiny.json." in refused.err

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mapper.cost.imported import given_costs
-from mapper.errors import BadInput
+from mapper.errors import BadInput, Infeasible
 from mapper.graph.importers.draft import Output, assembled
 from mapper.graph.importers.load import load_graph
 from mapper.graph.model import Graph, Op
@@ -24,6 +24,7 @@ from mapper.plans.file import load_plan
 from mapper.plans.model import Plan
 from mapper.solver import bounds
 from mapper.solver.coarsen import coarsen
+from mapper.solver.explanation.levers import unit_levers
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits, problem_of
 from mapper.solver.reduce import reduce
@@ -51,12 +52,15 @@ def load_of(graph: Graph, stage: set[str]) -> float:
     return total
 
 
-def least_load(graph: Graph, stages: int) -> float:
-    """By brute force over all ways to number the ops with stages along which no tensor flows backwards."""
+def least_load(graph: Graph, stages: int, most_ops: int | None = None) -> float:
+    """By brute force over all ways to number the ops with stages along which no tensor flows backwards; of at most
+    `most_ops` ops each."""
     names, best = [op.name for op in graph.ops], float("inf")
     for labels in itertools.product(range(stages), repeat=len(names)):
         home = dict(zip(names, labels, strict=True))
         if any(home[r] < home[t.producer] for t in graph.tensors for r in t.readers):
+            continue
+        if most_ops is not None and max(labels.count(s) for s in range(stages)) > most_ops:
             continue
         if any(a.together == b.together is not None and home[a.name] != home[b.name] for a, b in
                itertools.combinations(graph.ops, 2)):  # fmt: skip
@@ -227,7 +231,7 @@ print(len(graph.ops), made.solver.status, made.solver.gap, resource.getrusage(re
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ops", [10_000, pytest.param(100_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("ops", [4_000, pytest.param(100_000, marks=pytest.mark.soak)])
 def test_long_chains_are_planned_in_little_memory(ops: int, tmp_path: Path) -> None:
     pick, path = random.Random(0), tmp_path / "graph.txt"
     lines = [
@@ -243,3 +247,43 @@ def test_long_chains_are_planned_in_little_memory(ops: int, tmp_path: Path) -> N
     assert int(count) == ops and status in ("optimal", "feasible")
     assert float(gap) < 0.02, "cutting between blocks instead of ops costs little"
     assert int(peak) < 1_500_000, "KiB"
+
+
+def boxes() -> Graph:
+    """Four ops of 1, 1, 1 and 3 s that take 1 kB each, one behind the other: best as three and one."""
+    ops = [Op(name=f"n{v}", kind="other", proc_s=t, memory_bytes=1000.0) for v, t in enumerate((1.0, 1.0, 1.0, 3.0))]
+    return assembled("g", "g", ops, {f"n{v}": Output(0.0, 0.0, {}, [f"n{v + 1}"]) for v in range(3)})
+
+
+def test_every_unit_has_memory_of_its_own() -> None:
+    graph = boxes()
+    free = solved(graph, 2)
+    assert [len(stage.ops) for stage in free.stages] == [3, 1] and len(free.machine.nodes) == 1
+    made = solved(graph, 2, Limits(max_replicas=1, node_memory_bytes=2500.0))
+    assert [len(stage.ops) for stage in made.stages] == [2, 2] and made.predicted.node_memory_bytes == (2000.0, 2000.0)
+    assert made.solver.status == "optimal" and made.predicted.period_s == 4.0
+    assert check(made, graph, given_costs(graph, 16e9)).violations == ()
+    with pytest.raises(Infeasible, match="--memory-per-node"):
+        solved(graph, 2, Limits(max_replicas=1, node_memory_bytes=1500.0))
+    with pytest.raises(Infeasible, match="--memory-per-node"):
+        solved(graph, 1, Limits(max_replicas=1, node_memory_bytes=3500.0))
+    more, fewer = (lever.change(made.machine) for lever in unit_levers())
+    assert [len(node.groups) for node in more.nodes] == [1, 1, 1] and len(fewer.groups) == 1
+
+
+@QUICK
+@given(costed_graphs(most_ops=5), st.integers(1, 3), st.sampled_from([1.5, 2.5]))
+def test_the_least_load_within_the_memory_of_units_is_that_of_brute_force(
+    graph: Graph, stages: int, room: float
+) -> None:
+    """Each op takes 1 GB beside its tensors, which are of bytes."""
+    heavy = tuple(op.model_copy(update={"proc_s": 0.01 + (op.proc_s or 0), "memory_bytes": 1e9}) for op in graph.ops)
+    graph = graph.model_copy(update={"ops": heavy})
+    known = least_load(graph, stages, most_ops=int(room))
+    limits = Limits(max_replicas=1, node_memory_bytes=room * 1e9)
+    if known == float("inf"):
+        with pytest.raises(Infeasible):
+            solved(graph, stages, limits)
+        return
+    made = solved(graph, stages, limits)
+    assert made.predicted.period_s == pytest.approx(known, rel=1e-9) and made.solver.status == "optimal"

@@ -21,6 +21,7 @@ from mapper.machine.restrict import restrict
 from mapper.plans.check import violations
 from mapper.plans.model import Plan
 from mapper.solver.batches import best_batch
+from mapper.solver.plan import PLACED
 from mapper.solver.problem import Limits, problem_of
 from mapper.solver.search import alike, throughput
 from mapper.solver.space import Space
@@ -92,6 +93,7 @@ def test_half_of_the_memory_that_the_free_plan_needs() -> None:
     made = mapper.plan(block_chain(4), SG2042, limits=Limits(node_memory_bytes=most))
     assert max(made.predicted.node_memory_bytes) <= most
     assert made.solver.gap < 0.02
+    assert made.solver.proved.assumptions == (*free.solver.proved.assumptions, PLACED)
 
 
 def test_ops_stay_together_and_apart_as_asked() -> None:

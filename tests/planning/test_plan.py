@@ -105,7 +105,7 @@ def _change(document: dict[str, Any], pick: random.Random) -> str | None:
     return kind
 
 
-@QUICK
+@settings(QUICK, max_examples=15)
 @given(graphs(), machines())
 def test_the_same_request_gives_the_same_bytes(graph: Graph, machine: Machine) -> None:
     assert plan_text(plan(graph, machine)) == plan_text(plan(graph, machine))

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 import mapper
-from mapper.graph.model import Graph
+from mapper.graph.model import Graph, Op, Tensor
 from mapper.machine.files import load_machine
 from mapper.plans.model import Plan
 from mapper.plans.source import graph_of_source
@@ -52,7 +52,22 @@ def test_a_tight_latency_limit_makes_wide_teams(factor: float, widest: int) -> N
 
 
 def test_short_memory_makes_a_pipeline() -> None:
-    """A node holds half of the weights and one process: two stages of two nodes each beat one process over all."""
+    """Units with a memory of their own, each too small for the weights: a stage a unit. With room, a copy a unit."""
+    ops = tuple(Op(name=f"op{v}", kind="other", proc_s=1.0, memory_bytes=100_000_000) for v in range(8))
+    tensors = tuple(
+        Tensor(name=f"t{v}", producer=f"op{v}", readers=(f"op{v + 1}",), bytes=0, comm_s=0.1) for v in range(7)
+    )
+    units, chain = load_machine("uniform:4"), Graph(name="chain", ops=ops, tensors=tensors)
+    free, short = (mapper.plan(chain, units, limits=Limits(node_memory_bytes=size)) for size in (900e6, 300e6))
+    assert [len(stage.replicas) for stage in free.stages] == [4] and free.solver.status == "optimal"
+    assert [len(stage.ops) for stage in short.stages] == [2, 2, 2, 2] and short.solver.status == "optimal"
+    assert max(short.predicted.node_memory_bytes) <= 300e6
+
+
+def test_nodes_that_share_their_weights_need_no_pipeline_for_want_of_memory() -> None:
+    """Half of the weights and one process fit a node: with weights on all nodes, once, two wide copies beat a pipeline
+    and one process over all."""
     made = mapper.plan(graph("vit"), load_machine("sg2042"), limits=Limits(node_memory_bytes=342e6))
-    assert len(made.stages) > 1 and max(made.predicted.node_memory_bytes) <= 342e6
+    assert max(made.predicted.node_memory_bytes) <= 342e6
+    assert all(replica.weights.nodes == (0, 1, 2, 3) for stage in made.stages for replica in stage.replicas)
     assert made.predicted.throughput_per_s > 1.1 * rate(made, "native")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from mapper.jsonio import plain
 from mapper.plans.problem_check import check_problem_plan, problem_violations
@@ -20,6 +21,7 @@ from mapper.plans.problem_plan import Objective, ProblemPlan
 from mapper.solver.problem import Limits
 from mapper.solver.problem_file import problem_of_file
 from mapper.solver.problem_plan import plan_of_file
+from tests.plans.changes import changed, named
 from tests.plans.test_problem_file import SMALL
 from tests.solver import brute
 from tests.solver.problem_files import REFERENCE, documents, file_of, some_time
@@ -136,7 +138,8 @@ CHANGES: dict[str, tuple[Callable[[Document], None], str]] = {
     "too many cores": (put("/request/limits/max_cores", 2), "/request/limits/max_cores"),
     "a forbidden configuration": (put("/request/limits/configurations", ["8c"]), "/request/limits/configurations"),
     "ops apart": (put("/request/limits/together", [["in", "out"]]), "/request/limits/together/0"),
-    "ops together": (put("/request/limits/apart", [["in", "in"]]), "/request/limits/apart/0"),
+    "ops together": (put("/request/limits/apart", [["in", "in"]]), "/request/limits/apart/0: two ops or more"),
+    "a limit to what is not there": (put("/request/limits/configurations", ["1c", "4c", "8c", "9c"]), "'9c'"),
 }  # fmt: skip
 
 
@@ -159,6 +162,45 @@ def test_a_limit_of_a_newer_version_is_not_vouched_for(made: Document) -> None:
     document["request"]["limits"]["max_watts"] = 3
     report = check_problem_plan(ProblemPlan.model_validate(document), FILE)
     assert report.violations == () and "the limit max_watts" in report.not_verified
+
+
+UNTOLD = {
+    "problem/name": "a name; the file is told by its hash",
+    "problem/file": "a name",
+    "request/limits/max_latency_s": "a limit that is kept, whatever was asked; so are the others",
+    "request/limits/min_throughput_per_s": "as above",
+    "request/limits/max_replicas": "as above",
+    "request/limits/max_cores": "as above",
+    "request/limits/configurations": "as above",
+    "request/limits/apart": "sets that are left out, or in another order; others are found",
+    "request/limits/apart/*": "as above",
+    "solver/near_optimal": "what was allowed; found where the plan is beyond it",
+    "solver/proved/space": "what was searched: planning again is the only proof",
+    "solver/proved/assumptions": "as above",
+    "solver/proved/assumptions/*": "as above",
+    "solver/tie_break": "as above",
+    "solver/versions/mapper": "who made it",
+    "solver/versions/ortools": "who made it",
+    "stages/*/ops": "the order of ops within a stage, on which nothing depends",
+    "provenance/mapper": "who made it",
+}
+"""Fields that can be changed by themselves with no promise broken, each with the reason."""
+
+
+def test_any_single_change_is_found() -> None:
+    limits = Limits(
+        max_latency_s=1e3, min_throughput_per_s=1e-3, max_replicas=40, max_cores=8, stages=3, apart=(("in", "out"),)
+    )
+    made = plain(plan_of_file(FILE, REFERENCE, limits, configurations=["1c", "4c"]))
+    missed = {}
+    for place, other, document in changed(made):
+        try:
+            wrong = check_problem_plan(ProblemPlan.model_validate(document), FILE, REFERENCE).violations
+        except ValidationError:
+            continue
+        if not wrong and named(place) not in UNTOLD:
+            missed["/".join(map(str, place))] = other
+    assert missed == {}
 
 
 NUMBERS = ("load_s", "weight_bytes", "dram_bytes", "private_bytes")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mapper.solver.ideals import Handed, ideals, order
+from mapper.cost.configurations import Config
+from mapper.solver.ideals import MOST_COSTS, MOST_OF_ONE, Handed, ideals, most_ideals, order
 from mapper.solver.problem import Problem
 from tests.solver.linear_problems import all_ideals, instance, layered, linear_problems
 
@@ -65,3 +68,13 @@ def test_many_ideals_are_cut_off_but_stay_ideals() -> None:
         for reader in t.readers:
             assert not (found.member[:, reader] & ~found.member[:, t.producer]).any()
     assert not found.member[0].any() and found.member[-1].all()
+
+
+@pytest.mark.parametrize(("groups", "most"), [(16, 1200), (64, 840), (256, 429), (1024, 216)])
+def test_fewer_ideals_where_there_are_many_configurations(groups: int, most: int) -> None:
+    """Their pairs times options stay within what is worked with."""
+    configs = (Config(1, 1), Config(1, 2), *(Config(g, 4) for g in range(1, groups + 1)))
+    problem = replace(layered(2, 2, 1), configs=configs, cores_per_group=4)
+    assert most_ideals(problem) == most
+    assert most_ideals(problem) ** 2 / 2 * (groups + 4) <= MOST_COSTS
+    assert most_ideals(replace(problem, configs=configs[:1])) == MOST_OF_ONE

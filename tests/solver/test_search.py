@@ -148,7 +148,9 @@ def test_labels_in_python_give_what_those_in_c_give(data: st.DataObject) -> None
     request = Request(space, Limits())
     resources = [Resource("a", request.costs.load_s, limits[0]), Resource("b", request.costs.dram_bytes, limits[1])]
     period = data.draw(st.floats(1, 40))
-    passes = [(request.cover(period, r.relative, 2.0), (1.0 - x, float(x))) for x, r in enumerate(resources)]
+    passes = [
+        (request.cover(period, r.amount, 2.0, unit=r.limit), (1.0 - x, float(x))) for x, r in enumerate(resources)
+    ]
     in_c = labels_module.labels(resources, passes, problem.cores, most, None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(labels_module, "_COMPILED", None)

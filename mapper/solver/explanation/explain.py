@@ -18,6 +18,7 @@ from mapper.errors import PromiseBroken, UsageError
 from mapper.graph.model import Graph
 from mapper.plans.account import Binding, binding_of
 from mapper.plans.check import violations
+from mapper.plans.costs import costs_of, planned_graph
 from mapper.plans.evaluate import Evaluation
 from mapper.plans.model import Alternative, Plan
 from mapper.solver.explanation.levers import levers, unit_levers
@@ -28,7 +29,6 @@ from mapper.solver.explanation.resolve import (
     Outcome,
     case_of,
     compared,
-    costs_of,
     faster_transfers,
     on_machine,
     on_the_same_cores,
@@ -123,7 +123,10 @@ def explain(
     Raises: PromiseBroken when the plan is not what it says; UsageError when costs are needed that are not given.
     """
     if table is None:
-        graph, table = costs_of(plan, graph)
+        graph = planned_graph(plan, graph)
+        table = costs_of(plan, graph)
+    if table is None:
+        raise UsageError(f"the plan's costs are from {plan.request.costs.get('source')!r}, which is not at hand")
     broken = violations(plan, graph, table)
     if broken:
         raise PromiseBroken(f"the plan breaks {len(broken)} of its promises, such as {broken[0]}",

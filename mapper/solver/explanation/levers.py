@@ -70,7 +70,7 @@ def levers(machine: Machine, model_bytes: float) -> tuple[Lever, ...]:
 def unit_levers() -> tuple[Lever, ...]:
     """The changes for graphs that bring their own times: the machine is a number of units."""
     return (
-        Lever("units+1", "one more unit", lambda m: more_groups(m, each_node=False)),
+        Lever("units+1", "one more unit", more_units),
         Lever("units-1", "one unit less", fewer_groups),
     )
 
@@ -99,6 +99,14 @@ def more_groups(machine: Machine, *, each_node: bool) -> Machine:
     return _with_cores_like(
         machine, [[*groups, groups[-1]] if each_node or n == last else groups for n, groups in enumerate(nodes)]
     )
+
+
+def more_units(machine: Machine) -> Machine:
+    """One more of the equal units of `uniform:K`: in the node of the others, or with memory of its own as they have."""
+    if len(machine.nodes) == 1:
+        return more_groups(machine, each_node=False)
+    pu = 1 + max(pu for core in machine.cores for pu in core.pus)
+    return _valid(machine, nodes=(*machine.nodes, machine.nodes[-1].model_copy(update={"groups": (((pu,),),)})))
 
 
 def fewer_groups(machine: Machine) -> Machine:

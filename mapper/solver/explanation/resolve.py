@@ -9,19 +9,18 @@ from functools import cached_property
 from typing import cast
 
 from mapper.cost.configurations import Config, configurations, parse_configurations
-from mapper.cost.imported import given_costs
-from mapper.cost.pipedream import OBJECTIVE, training_costs, without_inputs
+from mapper.cost.pipedream import OBJECTIVE, training_costs
 from mapper.cost.roofline import roofline
-from mapper.cost.table import GIVEN, CostTable
+from mapper.cost.table import CostTable
 from mapper.errors import Infeasible, NoPlanInTime, UsageError
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.machine.parts import Path
-from mapper.plans.check import value_of
-from mapper.plans.evaluate import Evaluation, Placed, evaluate
-from mapper.plans.model import Plan, Stage
+from mapper.plans.check import mapping_of, value_of
+from mapper.plans.evaluate import Evaluation, evaluate
+from mapper.plans.model import Plan
 from mapper.solver.aim import aimed
-from mapper.solver.fitting import Case as Fitted
+from mapper.solver.candidates import Case as Fitted
 from mapper.solver.fitting import fitting
 from mapper.solver.problem import Limits, Objective, Problem, problem_of
 from mapper.solver.reduce import reduce
@@ -98,23 +97,6 @@ class Change:
 def case_of(plan: Plan, graph: Graph, table: CostTable) -> Case:
     """The request of `plan`, to be solved again."""
     return Case(graph, plan.machine, table, limits_of(plan, table.configs), plan.request.objective)
-
-
-def costs_of(plan: Plan, graph: Graph) -> tuple[Graph, CostTable]:
-    """The costs that `plan` was made with, and the graph that they are of (PipeDream's objective leaves out inputs).
-
-    Raises: UsageError where they come from a file.
-    """
-    costs = plan.request.costs
-    source, bandwidth = costs.get("source"), costs.get("bandwidth_bytes_per_s")
-    if source == "roofline":
-        return graph, roofline(graph, plan.machine, path=cast("Path | None", costs.get("path")))
-    if source == GIVEN and costs.get("objective_model") == OBJECTIVE and bandwidth:
-        kept = without_inputs(graph)
-        return kept, training_costs(kept, len(plan.machine.groups), float(bandwidth))
-    if source == GIVEN and graph.costed:
-        return graph, given_costs(graph, float(bandwidth) if bandwidth else None)
-    raise UsageError(f"the plan's costs are from {source!r}, which is not at hand")
 
 
 def limits_of(plan: Plan, configs: Sequence[Config]) -> Limits:
@@ -222,16 +204,7 @@ def placed(case: Case, limits: Limits) -> Evaluation | None:
 
 def on_the_same_cores(case: Case, plan: Plan) -> float:
     """The period of `plan`, its mapping as it is, with the machine and costs of `case`."""
-    return evaluate(case.graph, case.machine, case.table, mapping_of(plan.stages)).predicted.period_s
-
-
-def mapping_of(stages: Sequence[Stage]) -> list[Placed]:
-    """What `evaluate` takes, from the stages of a plan."""
-    shapes = [stage.replicas[0].configuration for stage in stages]
-    return [
-        Placed(stage.ops, Config(shape.groups, shape.cores_per_group), tuple(r.cores for r in stage.replicas))
-        for stage, shape in zip(stages, shapes, strict=True)
-    ]
+    return evaluate(case.graph, case.machine, case.table, mapping_of(plan)).predicted.period_s
 
 
 def unchanged(case: Case, limits: Limits, before: Outcome) -> bool:

@@ -12,8 +12,9 @@ from mapper.errors import UsageError
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.plans.model import Alternative, ModelRef, Plan
+from mapper.plans.reference import reference_of
 from mapper.solver.peers.programs import few_ideals, pipedream_program
-from mapper.solver.plan import plan, reference
+from mapper.solver.plan import plan
 from mapper.solver.problem import Limits, Problem, problem_of
 from mapper.solver.search import throughput
 from mapper.solver.space import Progress, Space, silent
@@ -41,16 +42,8 @@ def plan_pipedream(
     as latency in the plan is the sum of the seconds a minibatch), or the graph lacks what the objective needs; what
     `plan` raises.
     """
-    if not machine.name.startswith("uniform:"):
-        raise UsageError(f"PipeDream's objective is for equal units; {machine.name} is no such machine",
-                         advice="K units: --topo uniform:K.")  # fmt: skip
-    if limits is not None and limits.max_latency_s is not None:
-        raise UsageError("PipeDream's objective knows no latency: it counts seconds a minibatch")
-    work = without_inputs(graph)
-    units = len(machine.groups)
-    table = training_costs(work, min(units, most_replicas or units), bandwidth_bytes_per_s)
-    named = (model or reference(work)).model_copy(update={"graph_sha256": work.sha256})
-    limits = replace(limits or Limits(), max_replicas=1)
+    work, table, limits = searched_instance(graph, machine, bandwidth_bytes_per_s, limits, most_replicas)
+    named = (model or reference_of(work)).model_copy(update={"graph_sha256": work.sha256})
     made = plan(
         work, machine, costs=table, limits=limits, near_optimal=near_optimal, model=named, progress=progress,
         stop=stop,
@@ -70,6 +63,23 @@ def plan_pipedream(
     )
     others = _alternatives(work, machine, table, bandwidth_bytes_per_s, made)
     return made.model_copy(update={"request": asked, "solver": solver, "alternatives": others})
+
+
+def searched_instance(
+    graph: Graph, machine: Machine, bandwidth_bytes_per_s: float, limits: Limits | None, most_replicas: int | None
+) -> tuple[Graph, CostTable, Limits]:
+    """What is searched for `plan_pipedream`: the graph without inputs, its costs on 1, 2, ... units, and the limits.
+
+    Raises: as `plan_pipedream` does for what the objective is not for.
+    """
+    if not machine.name.startswith("uniform:"):
+        raise UsageError(f"PipeDream's objective is for equal units; {machine.name} is no such machine",
+                         advice="K units: --topo uniform:K.")  # fmt: skip
+    if limits is not None and limits.max_latency_s is not None:
+        raise UsageError("PipeDream's objective knows no latency: it counts seconds a minibatch")
+    work, units = without_inputs(graph), len(machine.groups)
+    table = training_costs(work, min(units, most_replicas or units), bandwidth_bytes_per_s)
+    return work, table, replace(limits or Limits(), max_replicas=1)
 
 
 def _alternatives(

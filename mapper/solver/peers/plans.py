@@ -7,7 +7,8 @@ from typing import Any
 from mapper.errors import Infeasible
 from mapper.plans.evaluate import evaluate
 from mapper.plans.model import Alternative, Plan
-from mapper.solver.fitting import Case, Fitting, fitting
+from mapper.solver.candidates import Case
+from mapper.solver.fitting import Fitting, fitting
 from mapper.solver.peers.choose import flop_of, peer_solution
 from mapper.solver.placement.strategies import OPTIMAL, strategy_called
 from mapper.solver.problem import Limits, Problem, Solution, StageChoice

@@ -19,12 +19,14 @@ from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Placed
 from mapper.solver.placement.floor import Floor, Replica, Unit, units_of
+from mapper.solver.placement.nearer import Seats, nearer, neighbourhood
 from mapper.solver.problem import Problem, StageChoice
 
 SPAN_COST, DRAW_COST = 10**10, 10**5
 """Weights of one more node spanned, and of 1/4096 of the DRAM traffic more than a node can serve."""
-WORK_LIMIT = 1.0
-"""Deterministic time of CP-SAT; past it the best placement so far is kept and `tie_break` says incomplete."""
+WORK_LIMIT, NEAR_WORK_LIMIT = 1.0, 0.4
+"""Deterministic time of CP-SAT for nodes, and for who is near whom; past it the best placement so far is kept and
+`tie_break` says incomplete."""
 MOST_UNITS = 24
 """Units up to which who talks to whom counts; with more, partners are nearly everyone and nearness is moot."""
 
@@ -86,6 +88,9 @@ def place(
             near = _solve(each, machine, seats.excess)
             complete = near is not None and near.complete
             cores = _cores(machine, each.kinds, near.counts) if near else cores
+    if len(stages) > 1:
+        around = neighbourhood(machine, problem, stages, units, still=held is not None)
+        cores = _seated(machine, units, nearer(around, _seats(machine, units, cores)))
     placed = tuple(
         Placed(
             tuple(graph.ops[v].name for v in stage.ops),
@@ -95,6 +100,20 @@ def place(
         for s, stage in enumerate(stages)
     )
     return placed, complete
+
+
+def _seats(machine: Machine, units: Sequence[Unit], cores: dict[Replica, tuple[int, ...]]) -> Seats:
+    """The groups of each unit, in the order of its cores."""
+    taken = [[core for r in unit.replicas for core in cores[unit.stage, r]] for unit in units]
+    return tuple(tuple(dict.fromkeys(machine.cores[core].group for core in found)) for found in taken)
+
+
+def _seated(machine: Machine, units: Sequence[Unit], seats: Seats) -> dict[Replica, tuple[int, ...]]:
+    """Cores for every replica, from the groups of each unit."""
+    floor = Floor.of(machine)
+    for unit, groups in sorted(zip(units, seats, strict=True), key=lambda both: -both[0].groups):
+        floor.put(unit, groups)
+    return floor.placed
 
 
 def _alike(units: list[Unit]) -> list[Kind]:
@@ -175,7 +194,8 @@ def _solve(demand: _Demand, machine: Machine, most_excess: int | None = None) ->
         _within_memory(model, take, spans, demand.kinds, demand.held, whole)
     cost += [DRAW_COST * x for x in excess] + _apart(model, take, demand.traffic, machine)
     model.minimize(sum(cost))
-    return _optimised(model, take, excess, required=most_excess is None)
+    work = WORK_LIMIT if most_excess is None else NEAR_WORK_LIMIT
+    return _optimised(model, take, excess, work, required=most_excess is None)
 
 
 def _within_memory(
@@ -226,14 +246,14 @@ def _first(model: Any, take: list[Any], k: int) -> list[Any]:
     return first
 
 
-def _optimised(model: Any, take: list[list[Any]], excess: list[Any], *, required: bool) -> _Seats | None:
+def _optimised(model: Any, take: list[list[Any]], excess: list[Any], work: float, *, required: bool) -> _Seats | None:
     """The best counts within the work limit: one worker and a fixed seed, so that they are always the same."""
     from ortools.sat.python import cp_model
 
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
-    solver.parameters.max_deterministic_time = WORK_LIMIT
+    solver.parameters.max_deterministic_time = work
     solver.parameters.catch_sigint_signal = False  # it would leave Ctrl-C without a handler
     status = solver.solve(model)
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
