@@ -113,11 +113,12 @@ def replicas_needed(costs: Intervals, period_s: float) -> Array:
     """(options, pairs): copies that each stage needs to meet `period_s`; nan where it cannot be."""
     out = np.empty_like(costs.load_s)
     for o, load in enumerate(costs.load_s):  # one by one: the whole at once would take several times its memory
-        out[o] = _replicas(load, period_s)
+        out[o] = replicas_of(load, period_s)
     return out
 
 
-def _replicas(load_s: Array, period_s: float) -> Array:
+def replicas_of(load_s: Array, period_s: float) -> Array:
+    """Copies that stages of these loads need to meet `period_s`; nan where it cannot be."""
     with np.errstate(invalid="ignore", divide="ignore"):
         found: Array = np.where(load_s <= period_s, 1.0, np.ceil(load_s / period_s * (1 - 1e-12)))
     return np.where(np.isfinite(load_s), found, np.nan)
@@ -129,7 +130,7 @@ def cores_taken(
     """(options, pairs): cores that each stage takes at `period_s`, negative where it cannot be."""
     out = np.empty(costs.load_s.shape, np.int32)
     for o, load in enumerate(costs.load_s):
-        replicas = _replicas(load, period_s)
+        replicas = replicas_of(load, period_s)
         taken = replicas * costs.cores[o]
         if costs.exclusive[o]:
             taken = np.ceil(taken / group) * group

@@ -22,7 +22,7 @@ WORTH = 2e-3
 """A plan that is so near to the best one without distances is good enough where a search is long, and not looked for
 under tighter limits."""
 LONG = 4_000_000
-"""Costs of stages (stages times options) from which on a search takes a second or so."""
+"""Costs of stages (stages times options) from which on a search is long; it is where memory is limited, too."""
 TRIES = 5
 """How often limits are tightened."""
 PROOF_S = 10.0
@@ -60,17 +60,20 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
     """
     wanted = Wanted(aim, near_optimal, tolerance)
     first = starts(case, wanted, PROOF_S)
-    enough = WORTH if case.space.costs.load_s.size > LONG else 2 * tolerance
+    long = aim.node_memory_bytes is not None or case.space.costs.load_s.size > LONG
+    enough = WORTH if long else 2 * tolerance
     goal = first[0].solution.best_period_s
     best: Fitting | None = None
     missed: dict[Candidate, Miss] = {}
     seen = set()
     for candidate in itertools.chain(first, others(case, wanted, first[0].solution)):
-        if candidate.key not in seen and not _within(best, goal, enough):
+        if candidate.key not in seen:
             seen.add(candidate.key)
             attempt = _attempt(case, candidate, limits, near_optimal)
             best = _better(best, attempt)
             missed |= {candidate: attempt} if isinstance(attempt, Miss) else {}
+        if _within(best, goal, enough):
+            break  # the next one would be searched for
     for candidate in first:
         if candidate in missed and not _within(best, goal, WORTH):
             best = _better(best, _tightened(case, wanted, candidate, missed[candidate], limits))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mapper.solver.cover import replicas_needed
+from mapper.solver.cover import replicas_of
 from mapper.solver.intervals import Intervals
 from mapper.solver.problem import Array, Problem
 from mapper.solver.reduce import Reduction
@@ -86,18 +86,22 @@ def places(
     """
     assert problem.memory is not None
     count, most = len(problem.memory.nodes), sum(problem.memory.nodes)
-    needed = replicas_needed(costs, period_s)
-    replicas = np.nan_to_num(needed, nan=1.0)
-    span = np.array([problem.memory.span(int(cores)) for cores in costs.cores], dtype=float)[:, None]
-    spans = np.array([0, *(problem.memory.span(cores) for cores in range(1, most + 1))], dtype=float)
-    taken = (replicas * costs.cores[:, None]).clip(0, most).astype(int)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        weights = memory.shared * span / count if spread else memory.shared
-        room = np.floor((node_bytes * span - weights) / memory.each * (1 + 1e-9))
-        sites = np.maximum(np.ceil(spans[taken] / span), np.ceil(replicas / room))
-    fits = (room >= 1) & (sites * span < count + span) & ~np.isnan(needed)
-    held = (1.0 if spread else np.where(fits, sites, 1.0)) * memory.shared + replicas * memory.each
-    return Places(np.where(fits, sites * span, np.inf), np.where(fits, held, np.inf))
+    spans = np.array([problem.memory.span(cores) if cores else 0 for cores in range(most + 1)], dtype=float)
+    nodes, held = np.empty_like(costs.load_s), np.empty_like(costs.load_s)
+    for o, load in enumerate(costs.load_s):  # one by one: the whole at once would not fit the caches
+        cores = int(costs.cores[o])
+        span = spans[min(cores, most)]
+        needed = replicas_of(load, period_s)
+        replicas = np.where(np.isnan(needed), 1.0, needed)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weights = memory.shared * (span / count) if spread else memory.shared
+            room = np.floor((node_bytes * span - weights) / memory.each * (1 + 1e-9))
+            taken = np.minimum(replicas * cores, most).astype(int)
+            sites = np.maximum(np.ceil(spans[taken] / span), np.ceil(replicas / room))
+        fits = (room >= 1) & (sites * span < count + span) & ~np.isnan(needed)
+        nodes[o] = np.where(fits, sites * span, np.inf)
+        held[o] = np.where(fits, (1.0 if spread else sites) * memory.shared + replicas * memory.each, np.inf)
+    return Places(nodes, held)
 
 
 def _live(problem: Problem, inside: NDArray[np.bool_]) -> Array:

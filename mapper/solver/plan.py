@@ -143,7 +143,7 @@ def _solver(
 
 def _searched(space: Space, table: CostTable, whole: bool) -> str:
     """Which plans were searched. The bound holds for all of them, also where some were not."""
-    kind = "all" if whole else "some of the"
+    kind = "all" if whole or space.ideals.complete else "some of the"
     of = f" of {space.blocks} blocks of neighbouring ops" if space.blocks else ""
     what = "one unit" if table.source == GIVEN else _names(space.problem)
     return f"{kind} chains of ideals{of} × {what} × any number of replicas"

@@ -200,7 +200,7 @@ def _solver(
     bound = min(solution.bound_s if aim.bound is None else aim.bound, best)
     gap = (best - bound) / best
     status: Status = "optimal" if gap <= OPTIMAL_GAP * (1 + 1e-6) else "feasible"
-    kind = "all" if solution.whole_space else "some of the"
+    kind = "all" if solution.whole_space or space.ideals.complete else "some of the"
     blocks = f" of {space.blocks} blocks of neighbouring ops" if space.blocks else ""
     names = ", ".join(config.name for config in searched.configs)
     assumptions = [ASSUMPTION]

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from unittest import mock
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from mapper.cost.configurations import configurations
+from mapper.cost.roofline import roofline
 from mapper.graph.model import Graph
 from mapper.machine.files import load_machine
+from mapper.machine.model import Machine
+from mapper.plans.evaluate import evaluate
 from mapper.plans.model import Plan
+from mapper.solver.placement.place import place
 from mapper.solver.plan import plan
-from mapper.solver.problem import Limits
+from mapper.solver.problem import Limits, problem_of
+from mapper.solver.search import throughput
+from mapper.solver.space import Space
+from tests.planning.graphs import graphs, machines
 
 MACHINE = load_machine("sg2042")
 
@@ -48,6 +59,32 @@ def test_neighbouring_nodes_are_taken_in_the_order_of_their_distances() -> None:
     distances = MACHINE.distances
     assert distances is not None
     assert sum(distances[a][b] for a, b in itertools.pairwise(nodes)) == pytest.approx(15 + 15 + 25)
+
+
+def test_small_teams_that_talk_share_a_group() -> None:
+    """A team of two cores between two of one: near each other if they are in one group, and the slowest stage shows."""
+    from mapper.cost.configurations import Config
+
+    limits = Limits(max_replicas=1, stages=6, configurations=(Config(1, 1), Config(1, 2)))
+    made = plan(chain(6, bytes_between=10**8), MACHINE, limits=limits)
+    group = [MACHINE.cores[stage.replicas[0].cores[0]].group for stage in made.stages]
+    assert sum(a != b for a, b in itertools.pairwise(group)) <= 2
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(graphs(), machines(), st.sampled_from([Limits(), Limits(max_replicas=1), Limits(max_replicas=2)]))
+def test_moves_never_make_a_placement_worse(graph: Graph, machine: Machine, limits: Limits) -> None:
+    table = roofline(graph, machine, configurations(machine))
+    problem = problem_of(graph, machine, table)
+    stages = throughput(Space(problem), limits).stages
+    moved, _ = place(graph, machine, problem, stages)
+    with mock.patch("mapper.solver.placement.place.nearer", lambda around, seats: seats):
+        still, _ = place(graph, machine, problem, stages)
+    after, before = (evaluate(graph, machine, table, placed).predicted.period_s for placed in (moved, still))
+    assert after <= before * (1 + 1e-9)
+    assert sorted(len(r) for p in moved for r in p.replicas) == sorted(len(r) for p in still for r in p.replicas)
+    cores = [core for placed in moved for replica in placed.replicas for core in replica]
+    assert len(cores) == len(set(cores))
 
 
 def test_copies_of_one_core_fill_the_machine() -> None:
