@@ -11,7 +11,8 @@ needs, its head needed before). A stage has then the heads that it had, and
 * the followers of a head, but for some that came later: none that a head in the stage or before it needed, so that the
   ideal of blocks at which the stage ends says which ones can be missing (`Floor.late`);
 * the leaders of a head, or at least one tensor from an earlier stage instead of them (in the latency they are there in
-  any case, in the other stage with the team that is best for them; so are followers that came late);
+  any case, in the other stage with the team that is best for them; so are followers that came late, and so it is in
+  the sum of all core-seconds);
 * of what it hands over at least one tensor a block, the smallest, to those stages whose heads need something of it.
 
 Weights and footprints of leaders and followers are left out, so that caches hold no less. All the rest stays.
@@ -82,8 +83,9 @@ class Floor:
 
     `member[i, b]`: block b is in ideal i; `late[i, f]`: follower f may be missing where a stage ends at ideal i;
     `inside[i, f]`: its block is in ideal i. `seconds[f, c]` and `dram_bytes[f, c]` of followers, at the residency where
-    they are most; `least_s[f]` at their best. `elsewhere_s[b, c]`: what the leaders of block b add to the latency above
-    what they add to the stage's load.
+    they are most. `least_s[f]` and `least_work_s[f]`: seconds and core-seconds where they are least; `away_s[b, c]` and
+    `away_work_s[b, c]`: what the leaders of block b add to the latency and to all core-seconds above what they add to
+    the stage's load.
     """
 
     problem: Problem
@@ -94,7 +96,9 @@ class Floor:
     seconds: Array
     dram_bytes: Array
     least_s: Array
-    elsewhere_s: Array
+    least_work_s: Array
+    away_s: Array
+    away_work_s: Array
 
 
 def blocked(fine: Reduction, most: int = MOST_BLOCK_IDEALS) -> Blocked | None:
@@ -204,7 +208,7 @@ def floor_of(problem: Problem, found: Blocks, every: Ideals) -> Floor:
     leading: list[list[int]] = [[] for _ in heads]
     for v in sorted(found.leads):
         leading[found.home[v]].append(v)
-    here, anywhere = _leading_s(problem, leading)
+    here, away_s, away_work_s = _leading_s(problem, leading)
     least = replace(
         problem,
         seconds=problem.seconds[heads] + here,
@@ -220,32 +224,47 @@ def floor_of(problem: Problem, found: Blocks, every: Ideals) -> Floor:
     seconds, dram_bytes = merged(problem.seconds, own), merged(problem.dram_bytes, own)
     whole = replace(least, seconds=least.seconds + seconds, dram_bytes=least.dram_bytes + dram_bytes)
     rows = found.followers
-    inside = every.member[:, [found.home[v] for v in rows]].astype(float)
-    late = _late(problem, found, every)
-    seconds = problem.seconds[rows]
-    most_s, least_s = seconds.max(axis=2), seconds.min(axis=(1, 2))
-    elsewhere_s = (anywhere - here).min(axis=2)
-    member = every.member.astype(float)
-    return Floor(whole, least, member, late, inside, most_s, problem.dram_bytes[rows], least_s, elsewhere_s)
+    return Floor(
+        problem=whole,
+        least=least,
+        member=every.member.astype(float),
+        late=_late(problem, found, every),
+        inside=every.member[:, [found.home[v] for v in rows]].astype(float),
+        seconds=problem.seconds[rows].max(axis=2),
+        dram_bytes=problem.dram_bytes[rows],
+        least_s=problem.seconds[rows].min(axis=(1, 2)),
+        least_work_s=(problem.seconds[rows] * _cores(problem)[:, None]).min(axis=(1, 2)),
+        away_s=away_s,
+        away_work_s=away_work_s,
+    )
 
 
-def _leading_s(problem: Problem, leading: Sequence[Sequence[int]]) -> tuple[Array, Array]:
-    """(blocks, configs, residencies): what the leaders of each block cost the stage of the head, or one tensor in their
-    place; and what they add to the latency, there or where they are fastest."""
+def _cores(problem: Problem) -> Array:
+    """(configs,): cores of each."""
+    return np.array([float(config.cores) for config in problem.configs])
+
+
+def _leading_s(problem: Problem, leading: Sequence[Sequence[int]]) -> tuple[Array, Array, Array]:
+    """What the leaders of each block cost the stage of the head, or one tensor in their place (blocks, configs,
+    residencies); and what they add to the latency and to all core-seconds above that, there or where it is least
+    (blocks, configs)."""
     here = merged(problem.seconds, leading)
-    anywhere = here.copy()
-    rates = np.array(problem.link_bytes_per_s)
+    cores, rates = _cores(problem), np.array(problem.link_bytes_per_s)
+    away_s, away_work_s = (np.zeros(here.shape[:2]) for _ in range(2))
     made: dict[int, list[Array]] = {}
     for t in problem.tensors:
         made.setdefault(t.producer, []).append(problem.handoff_s + t.seconds + t.bytes / rates)
     for b, ops in enumerate(leading):
         prices = [price for v in ops for price in made.get(v, [])]
         if prices:
-            price = np.min(prices, axis=0)
-            away = float(problem.seconds[list(ops)].min(axis=(1, 2)).sum()) + float(price.min())
-            here[b] = np.minimum(here[b], price[:, None])
-            anywhere[b] = np.minimum(anywhere[b], price[:, None] + away)
-    return here, anywhere
+            price, stay = np.min(prices, axis=0)[:, None], here[b]
+            here[b] = np.minimum(stay, price)
+            there = problem.seconds[list(ops)]
+            least_s, least_work_s = there.min(axis=(1, 2)).sum(), (there * cores[:, None]).min(axis=(1, 2)).sum()
+            away_s[b] = (np.minimum(stay, price + price.min() + least_s) - here[b]).min(axis=1)
+            in_all = np.minimum(stay * cores[:, None], price * cores[:, None] + least_work_s)
+            away_work_s[b] = (in_all - here[b] * cores[:, None]).min(axis=1)
+    return here, away_s, away_work_s
 
 
 def _tensors(problem: Problem, found: Blocks) -> tuple[TensorArc, ...]:
@@ -289,18 +308,25 @@ def _late(problem: Problem, found: Blocks, every: Ideals) -> Array:
 
 def lowered(floor: Floor, whole: Intervals, least: Intervals) -> Intervals:
     """The costs of stages in the floor, from those of its two problems."""
-    load, dram, latency = (np.empty_like(whole.load_s) for _ in range(3))
-    leading = floor.member @ floor.elsewhere_s
+    load, dram, latency, work = (np.empty_like(whole.load_s) for _ in range(4))
     for c in sorted(set(whole.config.tolist())):
-        late_s = _missing(floor, floor.seconds[:, c], whole)
+        late_s, late_bytes = (_missing(floor, amount[:, c], whole) for amount in (floor.seconds, floor.dram_bytes))
         gone_s = _missing(floor, np.maximum(floor.seconds[:, c] - floor.least_s, 0.0), whole)
-        late_bytes = _missing(floor, floor.dram_bytes[:, c], whole)
-        elsewhere = np.maximum(leading[whole.target, c] - leading[whole.source, c], 0.0)
         for o in np.flatnonzero(whole.config == c):
+            size = int(whole.cores[o])
+            gone_work_s = _missing(floor, np.maximum(floor.seconds[:, c] * size - floor.least_work_s, 0.0), whole)
             load[o] = np.maximum(whole.load_s[o] - late_s, least.load_s[o])
             dram[o] = np.maximum(whole.dram_bytes[o] - late_bytes, least.dram_bytes[o])
-            latency[o] = np.maximum(whole.load_s[o] - gone_s, load[o]) + elsewhere
-    return replace(whole, load_s=load, dram_bytes=dram, apart_s=latency)
+            latency[o] = np.maximum(whole.load_s[o] - gone_s, load[o]) + _between(floor, floor.away_s[:, c], whole)
+            away = _between(floor, floor.away_work_s[:, c], whole)
+            work[o] = np.maximum(whole.load_s[o] * size - gone_work_s, load[o] * size) + away
+    return replace(whole, load_s=load, dram_bytes=dram, apart_s=latency, work_s=work)
+
+
+def _between(floor: Floor, amount: Array, costs: Intervals) -> Array:
+    """The sum of `amount` over the blocks of the stage of each pair."""
+    prefix = floor.member @ amount
+    return np.maximum(prefix[costs.target] - prefix[costs.source], 0.0)
 
 
 def _missing(floor: Floor, amount: Array, costs: Intervals) -> Array:

@@ -22,7 +22,8 @@ class Intervals:
     """`load_s[o, p]` and `dram_bytes[o, p]` of option o for the pair p of ideals; infinite where it cannot be.
 
     `source`, `target`, `begin`: the pairs, as `Ideals.pairs`. `config[o]`, `cores[o]` of one replica, `exclusive[o]`.
-    `apart_s[o, p]`: what the stage adds to the latency, where that is not its load.
+    `apart_s[o, p]` and `work_s[o, p]`: what the stage adds to the latency and to all core-seconds, where that is not
+    its load, or its load times the cores of a replica.
     """
 
     source: NDArray[np.int32]
@@ -34,6 +35,7 @@ class Intervals:
     cores: NDArray[np.int32]
     exclusive: NDArray[np.uint8]
     apart_s: Array | None = None
+    work_s: Array | None = None
 
     @property
     def latency_s(self) -> Array:

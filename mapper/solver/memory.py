@@ -47,11 +47,14 @@ def least_memory(
     original: Problem, heads: Sequence[Sequence[int]], member: NDArray[np.bool_], costs: Intervals
 ) -> StageMemory:
     """What every pair's stage holds at least, of the ops `heads` of each block alone (in those of `original`): their
-    weights, and of a replica its process and the most that one op writes."""
+    weights, and of a replica its process and the most that one op reads from others and writes."""
     memory = original.memory
     assert memory is not None
     own = np.array([memory.own_bytes[list(ops)].sum() for ops in heads])
-    most = np.array([memory.write_bytes[list(ops)].max() for ops in heads])
+    touched = memory.write_bytes.copy()
+    for tensor in original.tensors:
+        touched[list(tensor.readers)] += tensor.bytes
+    most = np.array([touched[list(ops)].max() for ops in heads])
     block = {v: b for b, ops in enumerate(heads) for v in ops}
     shared, each = np.empty(len(costs.source)), np.empty(len(costs.source))
     for at in range(0, len(shared), CHUNK):
@@ -98,9 +101,10 @@ def places(
             room = np.floor((node_bytes * span - weights) / memory.each * (1 + 1e-9))
             taken = np.minimum(replicas * cores, most).astype(int)
             sites = np.maximum(np.ceil(spans[taken] / span), np.ceil(replicas / room))
+            weights = memory.shared if spread else sites * memory.shared
         fits = (room >= 1) & (sites * span < count + span) & ~np.isnan(needed)
         nodes[o] = np.where(fits, sites * span, np.inf)
-        held[o] = np.where(fits, (1.0 if spread else sites) * memory.shared + replicas * memory.each, np.inf)
+        held[o] = np.where(fits, weights + replicas * memory.each, np.inf)
     return Places(nodes, held)
 
 

@@ -114,6 +114,8 @@ class Request:
         if math.isfinite(self.problem.dram_bytes_per_s):
             amount = self._uneven_bytes(period_s) if self.manner == "even" else self.costs.dram_bytes
             out.append(Resource("DRAM", amount, period_s * self.problem.dram_bytes_per_s))
+        if self.costs.work_s is not None:
+            out.append(Resource("core-seconds", self.costs.work_s, period_s * self.cores))
         memory = self.limits.node_memory_bytes
         if memory is not None:
             spread = self.manner == "spread"
@@ -301,6 +303,7 @@ def restricted(costs: Intervals, problem: Problem, limits: Limits) -> Intervals:
         costs,
         load_s=costs.load_s[keep],
         apart_s=None if costs.apart_s is None else costs.apart_s[keep],
+        work_s=None if costs.work_s is None else costs.work_s[keep],
         dram_bytes=costs.dram_bytes[keep],
         config=costs.config[keep],
         cores=costs.cores[keep],

@@ -20,6 +20,9 @@ TOLERANCE = 1e-4
 PRECISION = TOLERANCE / 4
 """Of the search, so that the distances of the placement, which come on top, seldom spend the rest."""
 
+WORTH = 1e-3
+"""A gap that is worth a search in other blocks."""
+
 
 def throughput(
     space: Space, limits: Limits, near_optimal: float = 0.0, tolerance: float = PRECISION, *,
@@ -35,14 +38,15 @@ def throughput(
     """
     space = space.counted(limits)
     solution = _best(space, limits, near_optimal, tolerance, manner)
-    if space.gathered is not None and not space.stop.reached:
-        other = _best(space.gathered, limits, near_optimal, tolerance, manner)
-        solution = min(solution, other, key=lambda found: found.best_period_s)
     if solution.whole_space or not proof_s or space.stop.reached:
         return solution
-    if space.floor is not None:
-        return replace(solution, bound_s=_floor_s(space.floor, solution, limits, tolerance, manner))
-    return _proved(space, solution, limits, near_optimal, proof_s)
+    if space.floor is None:
+        return _proved(space, solution, limits, near_optimal, proof_s)
+    bound_s = _floor_s(space.floor, solution, limits, tolerance, manner)
+    if space.gathered is not None and bound_s < solution.best_period_s * (1 - WORTH):
+        other = _best(space.gathered, limits, near_optimal, tolerance, manner)
+        solution = min(solution, other, key=lambda found: found.best_period_s)
+    return replace(solution, bound_s=min(bound_s, solution.best_period_s))
 
 
 def _best(space: Space, limits: Limits, near_optimal: float, tolerance: float, manner: Manner) -> Solution:
@@ -63,7 +67,7 @@ def _floor_s(floor: Space, found: Solution, limits: Limits, tolerance: float, ma
     """A bound for all plans, also of those that cut blocks: the least period of the floor."""
     lower = Request(floor, _lower(limits), manner)
     proved = (lower.least_period(tolerance) or _none())[1]
-    return min(max(found.bound_s, proved), found.best_period_s)
+    return max(found.bound_s, proved)
 
 
 def _none() -> NoReturn:

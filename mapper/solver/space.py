@@ -65,7 +65,7 @@ class Space:
             return None
         found, original = self.blocked.found, self.problem
         floor = floor_of(self.exact.problem, found, self.ideals)
-        other = copy.copy(self)
+        other = self._copy()
         other.blocked = None
         other.reduction = Reduction(floor.problem, self.reduction.members)
         other.costs = lowered(floor, intervals(floor.problem, self.ideals), intervals(floor.least, self.ideals))
@@ -80,7 +80,7 @@ class Space:
         found = self.blocked and self.blocked.gathered(self.exact, 2 * MOST_BLOCK_IDEALS)
         if not found:
             return None
-        other = copy.copy(self)
+        other = self._copy()
         other.blocked = None
         other.reduction, other.ideals = found
         other.costs = intervals(other.reduction.problem, other.ideals)
@@ -88,11 +88,9 @@ class Space:
 
     def priced(self, problem: Problem) -> Space:
         """The same plans with the costs of `problem`, which is this one but for its seconds and links."""
-        other = copy.copy(self)
+        other = self._copy()
         other.problem = problem
         other.exact = Reduction(merge(problem, self.exact.members), self.exact.members)
-        for name in ("floor", "gathered"):
-            other.__dict__.pop(name, None)
         blocks = Reduction(merge(problem, self.reduction.members), self.reduction.members)
         other.reduction = other.exact if self.reduction is self.exact else blocks
         other.costs = intervals(other.reduction.problem, self.ideals)
@@ -113,6 +111,13 @@ class Space:
         """What every stage holds in memory."""
         return stage_memory(self.problem, self.reduction, self.ideals.member, self.costs)
 
+    def _copy(self) -> Space:
+        """Another space to be changed, without what was derived from this one."""
+        other = copy.copy(self)
+        for name in ("memory", "floor", "gathered"):
+            other.__dict__.pop(name, None)
+        return other
+
     def counted(self, limits: Limits) -> Space:
         """The space for `limits`: one with more ops where an exact number of stages may need ops that are kept together
         otherwise."""
@@ -122,7 +127,7 @@ class Space:
 
     def part(self, parts: int) -> Space:
         """The space of one of `parts` equal parts of the machine."""
-        part = copy.copy(self)
+        part = self._copy()
         part.blocked = None
         part.problem = shared(self.problem, parts)
         part.exact = replace(self.exact, problem=shared(self.exact.problem, parts))

@@ -7,6 +7,7 @@ import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,8 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Unpack:
     def unpack(name: str) -> Path:
         folder = tmp_path_factory.mktemp("captured")
         with tarfile.open(CAPTURED / name) as files:
-            files.extractall(folder, [file for file in files if NEEDED.match(file.name)], filter="tar")
+            kept: dict[str, Any] = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}  # since Python 3.11.4
+            files.extractall(folder, [file for file in files if NEEDED.match(file.name)], **kept)
         return next(path.parent for path in [folder / "sys", *folder.glob("*/sys")] if path.is_dir())
 
     return unpack

@@ -15,7 +15,7 @@ from mapper.cost.residency import Caches
 from mapper.errors import Infeasible
 from mapper.solver import space as space_module
 from mapper.solver.blocks import blocked, blocks
-from mapper.solver.problem import Limits, Problem, TensorArc, WeightArc
+from mapper.solver.problem import Limits, NodeMemory, Problem, TensorArc, WeightArc
 from mapper.solver.reduce import reduce
 from mapper.solver.search import fewest_cores, least_latency, throughput
 from mapper.solver.space import Space
@@ -125,6 +125,20 @@ def test_ops_that_must_be_apart_are_in_blocks_of_their_own() -> None:
     problem = replace(chain_with_a_bias(4), apart=((1, 2),))
     found = blocked(reduce(problem, idle=False), 20)
     assert found is not None and all(not {1, 2} <= set(ops) for ops in found.found.members)
+
+
+def test_what_is_derived_from_a_space_is_not_taken_for_that_of_another() -> None:
+    problem = chain_with_a_bias(4)
+    memory = NodeMemory((), np.ones(12), np.zeros(12), 1.0, (4, 4))
+    space = in_blocks(replace(problem, memory=memory), 8)
+    assert space.floor is not None and space.gathered is not None
+    sizes = {len(x.memory.each) for x in (space, space.floor)}
+    assert sizes == {len(space.costs.source)} and len(space.gathered.memory.each) == len(space.gathered.costs.source)
+    part = space.part(2)
+    assert part.floor is None and part.gathered is None
+    assert throughput(part, Limits()).period_s > 1.5 * throughput(space, Limits()).period_s
+    held = throughput(space, Limits(node_memory_bytes=150.0), proof_s=1.0)
+    assert held.bound_s <= held.period_s and sum(stage.replicas for stage in held.stages) < 8
 
 
 def test_other_prices_have_a_floor_of_their_own() -> None:
