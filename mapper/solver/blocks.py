@@ -33,9 +33,10 @@ from mapper.solver.problem import Array, Problem, TensorArc, WeightArc, merged
 from mapper.solver.reduce import Reduction, merge
 
 SHARES = tuple(0.0002 * 1.6**step for step in range(14))
-"""Shares of all work, in core-seconds, up to which an op is small: that is taken which leaves most blocks."""
+"""Shares of all work, in core-seconds, that the small ops of a block may have: the least that leaves few enough ideals
+is taken."""
 MOST_BLOCK_IDEALS = 800
-"""Few enough: all stages between them are searched twice."""
+"""Few enough: all stages between them are searched twice or three times."""
 
 
 @dataclass(frozen=True)

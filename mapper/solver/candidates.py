@@ -72,7 +72,13 @@ def starts(case: Case, wanted: Wanted, proof_s: float) -> list[Candidate]:
     if wanted.limits.node_memory_bytes is None or case.table.spread_s is None:
         own = throughput(case.space, wanted.limits, wanted.near_optimal, wanted.tolerance, proof_s=proof_s)
         return [Candidate(own, case.space, wanted.limits)]
-    found = [*_best(case.space, wanted, proof_s=proof_s), *_best(_priced(case), wanted, "spread", proof_s=proof_s)]
+    found = list(_best(case.space, wanted, proof_s=proof_s))
+    try:
+        found += _best(_priced(case), wanted, "spread", proof_s=proof_s)
+    except KeyboardInterrupt:
+        if not found:
+            raise
+        case.space.stop.now()
     if not found:
         raise Infeasible("no plan keeps the limits")
     return sorted(found, key=lambda candidate: candidate.solution.best_period_s)

@@ -8,6 +8,7 @@ that limit is drawn tighter by as much and the search asked again; its first bou
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mapper.cost.residency import DRAM
@@ -17,6 +18,7 @@ from mapper.plans.model import Predicted
 from mapper.solver.candidates import Candidate, Case, Wanted, others, starts, tighter
 from mapper.solver.placement.place import Held, Unplaceable, place
 from mapper.solver.problem import Limits, Solution, StageChoice
+from mapper.solver.space import Space
 
 WORTH = 2e-3
 """A plan that is so near to the best one without distances is good enough where a search is long, and not looked for
@@ -65,14 +67,11 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
     goal = first[0].solution.best_period_s
     best: Fitting | None = None
     missed: dict[Candidate, Miss] = {}
-    seen = set()
-    for candidate in itertools.chain(first, others(case, wanted, first[0].solution)):
-        if candidate.key not in seen:
-            seen.add(candidate.key)
-            attempt = _attempt(case, candidate, limits, near_optimal)
-            best = _better(best, attempt)
-            missed |= {candidate: attempt} if isinstance(attempt, Miss) else {}
-        if _within(best, goal, enough):
+    for candidate in _distinct(itertools.chain(first, others(case, wanted, first[0].solution)), case.space):
+        attempt = _attempt(case, candidate, limits, near_optimal)
+        best = _better(best, attempt)
+        missed |= {candidate: attempt} if isinstance(attempt, Miss) else {}
+        if _within(best, goal, enough) or (best is not None and case.space.stop.reached):
             break  # the next one would be searched for
     for candidate in first:
         if candidate in missed and not _within(best, goal, WORTH):
@@ -83,6 +82,22 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
             advice="A limit a few percent wider leaves room for distances and the borders of nodes.",
         )
     return replace(best, bound_s=min(candidate.solution.bound_s for candidate in first))
+
+
+def _distinct(found: Iterator[Candidate], space: Space) -> Iterator[Candidate]:
+    """`found` without those that were there before, up to where the user interrupts a search."""
+    seen = set()
+    while True:
+        try:
+            candidate = next(found, None)
+        except KeyboardInterrupt:
+            space.stop.now()
+            return
+        if candidate is None:
+            return
+        if candidate.key not in seen:
+            seen.add(candidate.key)
+            yield candidate
 
 
 def _within(best: Fitting | None, goal_s: float, tolerance: float) -> bool:

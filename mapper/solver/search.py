@@ -40,13 +40,27 @@ def throughput(
     solution = _best(space, limits, near_optimal, tolerance, manner)
     if solution.whole_space or not proof_s or space.stop.reached:
         return solution
-    if space.floor is None:
+    if space.blocked is None:
         return _proved(space, solution, limits, near_optimal, proof_s)
-    bound_s = _floor_s(space.floor, solution, limits, tolerance, manner)
-    if space.gathered is not None and bound_s < solution.best_period_s * (1 - WORTH):
+    try:
+        return _with_floor(space, solution, limits, near_optimal, tolerance, manner)
+    except KeyboardInterrupt:
+        space.stop.now()
+        return solution
+
+
+def _with_floor(
+    space: Space, found: Solution, limits: Limits, near_optimal: float, tolerance: float, manner: Manner
+) -> Solution:
+    """`found`, or a better plan where what needs no input is apart, and a bound for all plans, also of those that cut
+    blocks: the least period of the floor."""
+    assert space.floor is not None
+    lower = Request(space.floor, _lower(limits), manner)
+    bound_s = max(found.bound_s, (lower.least_period(tolerance) or _none())[1])
+    if space.gathered is not None and bound_s < found.best_period_s * (1 - WORTH):
         other = _best(space.gathered, limits, near_optimal, tolerance, manner)
-        solution = min(solution, other, key=lambda found: found.best_period_s)
-    return replace(solution, bound_s=min(bound_s, solution.best_period_s))
+        found = min(found, other, key=lambda solution: solution.best_period_s)
+    return replace(found, bound_s=min(bound_s, found.best_period_s))
 
 
 def _best(space: Space, limits: Limits, near_optimal: float, tolerance: float, manner: Manner) -> Solution:
@@ -61,13 +75,6 @@ def _best(space: Space, limits: Limits, near_optimal: float, tolerance: float, m
     solution = request.solution(chosen, best.period_s, proved)
     strict = request.solution(best, best.period_s, proved) if chosen.period_s > best.period_s else None
     return replace(solution, strict=strict)
-
-
-def _floor_s(floor: Space, found: Solution, limits: Limits, tolerance: float, manner: Manner) -> float:
-    """A bound for all plans, also of those that cut blocks: the least period of the floor."""
-    lower = Request(floor, _lower(limits), manner)
-    proved = (lower.least_period(tolerance) or _none())[1]
-    return max(found.bound_s, proved)
 
 
 def _none() -> NoReturn:

@@ -13,34 +13,44 @@ from hypothesis import strategies as st
 from mapper.cost.configurations import Config
 from mapper.cost.residency import Caches
 from mapper.errors import Infeasible
+from mapper.solver import blocks as blocks_module
 from mapper.solver import space as space_module
-from mapper.solver.blocks import blocked, blocks
+from mapper.solver.blocks import SHARES, blocked, blocks
 from mapper.solver.problem import Limits, NodeMemory, Problem, TensorArc, WeightArc
 from mapper.solver.reduce import reduce
 from mapper.solver.search import fewest_cores, least_latency, throughput
 from mapper.solver.space import Space
 from tests.solver.brute import least_period, outcomes
+from tests.solver.limits import some_limits
 from tests.solver.problems import problems
 
-MANY = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+SOME = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def in_blocks(problem: Problem, most: int) -> Space:
-    """The space of `problem`, as if more than `most` ideals were too many."""
-    with mock.patch.object(space_module, "most_ideals", lambda problem: most):
+def in_blocks(problem: Problem, most: int, shares: tuple[float, ...] = SHARES) -> Space:
+    """The space of `problem`, as if more than `most` ideals were too many, and ops of such `shares` were small."""
+    with (
+        mock.patch.object(space_module, "most_ideals", lambda problem: most),
+        mock.patch.object(blocks_module, "SHARES", shares),
+    ):
         return Space(problem)
 
 
-def several(problem: Problem) -> bool:
-    return float(problem.seconds.sum()) > 0 and len(problem.configs) > 1
-
-
-@MANY
-@given(problems(), st.integers(2, 6), st.sampled_from([Limits(), Limits(max_replicas=1), Limits(max_stages=2)]))
-def test_the_floor_is_a_bound_and_plans_of_blocks_are_plans(problem: Problem, most: int, limits: Limits) -> None:
-    assume(several(problem))
-    space = in_blocks(problem, most)
+@st.composite
+def blocked_spaces(draw: st.DrawFn) -> Space:
+    """A space that is searched in blocks, of a small problem of several configurations."""
+    problem = draw(problems())
+    assume(float(problem.seconds.sum()) > 0 and len(problem.configs) > 1 and problem.ops > 1)
+    space = in_blocks(problem, draw(st.integers(2, 4)), (0.2, 0.5, 1.0))
     assume(space.floor is not None)
+    return space
+
+
+@SOME
+@given(blocked_spaces(), st.data())
+def test_the_floor_is_a_bound_and_plans_of_blocks_are_plans(space: Space, data: st.DataObject) -> None:
+    problem = space.problem
+    limits = data.draw(st.composite(some_limits)(problem))
     best = least_period(problem, limits)
     try:
         found = throughput(space, limits, proof_s=1.0)
@@ -51,22 +61,19 @@ def test_the_floor_is_a_bound_and_plans_of_blocks_are_plans(problem: Problem, mo
     assert sorted(v for stage in found.stages for v in stage.ops) == list(range(problem.ops))
 
 
-@MANY
-@given(problems(), st.integers(2, 6), st.floats(1.0, 3.0))
-def test_the_floor_is_a_bound_under_a_limit_on_latency(problem: Problem, most: int, factor: float) -> None:
-    assume(several(problem))
-    space = in_blocks(problem, most)
-    assume(space.floor is not None)
-    least = min(row.latency_s for row in outcomes(problem, Limits()))
-    latency, bound = least_latency(space, Limits())
+@SOME
+@given(blocked_spaces(), st.data())
+def test_least_latency_and_fewest_cores_have_bounds_for_all_plans(space: Space, data: st.DataObject) -> None:
+    limits = data.draw(st.composite(some_limits)(space.problem))
+    rows = [row for row in outcomes(space.problem, replace(limits, max_latency_s=None)) if row.period_s < math.inf]
+    try:
+        latency, bound = least_latency(space, limits)
+    except Infeasible:
+        return
+    least = min(row.latency_s for row in rows)
     assert bound <= least * (1 + 1e-9) and latency >= least * (1 - 1e-9)
-    limits = Limits(max_latency_s=latency * factor)
-    best = least_period(problem, limits)
-    found = throughput(space, limits, proof_s=1.0)
-    assert found.bound_s <= best * (1 + 1e-9)
-    limits = replace(limits, min_throughput_per_s=0.5 / found.period_s)
+    limits = replace(limits, max_latency_s=None)
     cores, at_least = fewest_cores(space, limits)
-    rows = [row for row in outcomes(problem, limits) if row.period_s < math.inf]
     assert at_least <= min(row.cores for row in rows) <= cores
 
 

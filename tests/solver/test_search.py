@@ -19,7 +19,8 @@ from mapper.solver.request import Request
 from mapper.solver.resources import Resource, best_weights
 from mapper.solver.search import fewest_cores, least_latency, throughput
 from mapper.solver.space import Space
-from tests.solver.brute import least_period, nodes_of, outcomes
+from tests.solver.brute import least_period, outcomes
+from tests.solver.limits import some_limits
 from tests.solver.problems import problems
 
 TOLERANCE = 2e-5
@@ -60,22 +61,6 @@ def test_throughput_is_the_best_of_the_whole_space(problem: Problem) -> None:
 def test_limits_on_numbers(problem: Problem, limits: Limits) -> None:
     assume(positive(problem) and problem.ops >= (limits.stages or 1))
     check_against_brute_force(problem, limits)
-
-
-def some_limits(draw: st.DrawFn, problem: Problem, slacks: tuple[float, ...] = (0.8, 1.0, 1.3)) -> Limits:
-    """Up to three limits that bind in different ways, some of them impossible: those of a plan times `slacks`."""
-    free = [row for row in outcomes(problem, Limits()) if row.period_s < math.inf]
-    like = draw(st.sampled_from(free[:40]))
-    slack = draw(st.sampled_from(slacks))
-    given = draw(st.sets(st.sampled_from(["latency", "rate", "memory", "stages", "replicas", "cores"]), max_size=3))
-    return Limits(
-        max_latency_s=like.latency_s * slack + 1e-9 if "latency" in given else None,
-        min_throughput_per_s=1 / (like.period_s * slack + 1e-9) if "rate" in given else None,
-        node_memory_bytes=like.memory_bytes / nodes_of(problem) * slack + 1e-9 if "memory" in given else None,
-        max_stages=draw(st.integers(1, 3)) if "stages" in given else None,
-        max_replicas=draw(st.integers(1, 2)) if "replicas" in given else None,
-        max_cores=draw(st.integers(1, problem.cores)) if "cores" in given else None,
-    )
 
 
 @MANY
