@@ -19,6 +19,7 @@ from mapper.solver.candidates import Candidate, Case, Wanted, others, starts, ti
 from mapper.solver.placement.place import Held, Unplaceable, place
 from mapper.solver.problem import Limits, Solution, StageChoice
 from mapper.solver.space import Space
+from mapper.solver.stage import cores_of
 
 WORTH = 2e-3
 """A plan that is so near to the best one without distances is good enough where a search is long, and not looked for
@@ -186,9 +187,13 @@ def _broken(tight: Limits, limits: Limits, predicted: Predicted) -> Miss | None:
 
 
 def _roomier(case: Case, tight: Limits, solution: Solution) -> Limits:
-    """Limits that leave more room for packing: a little less memory in all, or else a core less."""
-    if tight.node_memory_bytes is not None:
-        return replace(tight, node_memory_bytes=tight.node_memory_bytes * 0.98)
-    configs = case.space.problem.configs
-    used = sum(stage.replicas * configs[stage.config].cores for stage in solution.stages)
-    return replace(tight, max_cores=used - 1)
+    """Limits that leave more room for packing: a core less, or, where memory is limited, by turns a group less and a
+    little less memory in all."""
+    problem = case.space.problem
+    used = sum(cores_of(problem, stage) for stage in solution.stages)
+    if tight.node_memory_bytes is None:
+        return replace(tight, max_cores=used - 1)
+    most = tight.max_cores or problem.cores
+    if used > most - problem.cores_per_group:
+        return replace(tight, max_cores=most - problem.cores_per_group)
+    return replace(tight, node_memory_bytes=tight.node_memory_bytes * 0.98)
