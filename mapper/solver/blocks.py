@@ -35,8 +35,6 @@ from mapper.solver.reduce import Reduction, merge
 SHARES = tuple(0.0002 * 1.6**step for step in range(14))
 """Shares of all work, in core-seconds, that the small ops of a block may have: the least that leaves few enough ideals
 is taken."""
-MOST_BLOCK_IDEALS = 800
-"""Few enough: all stages between them are searched twice or three times."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class Floor:
     away_work_s: Array
 
 
-def blocked(fine: Reduction, most: int = MOST_BLOCK_IDEALS) -> Blocked | None:
+def blocked(fine: Reduction, most: int) -> Blocked | None:
     """`fine` in as small blocks as leave at most `most` ideals; None where none do."""
     problem = fine.problem
     for share in SHARES:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
-from mapper.solver.blocks import MOST_BLOCK_IDEALS, Blocked, blocked, floor_of, lowered
+from mapper.solver.blocks import Blocked, blocked, floor_of, lowered
 from mapper.solver.coarsen import coarsen
 from mapper.solver.ideals import Ideals, all_ideals, ideals, most_ideals
 from mapper.solver.intervals import Intervals, intervals
@@ -52,7 +52,7 @@ class Space:
         if every is not None:
             return self.exact, every
         if len(self.problem.configs) > 1:
-            self.blocked = blocked(self.exact, min(most, MOST_BLOCK_IDEALS))
+            self.blocked = blocked(self.exact, most // 2)  # which are searched two or three times
         if self.blocked is not None:
             return self.blocked.reduction, self.blocked.ideals
         runs = coarsen(self.exact, most)
@@ -77,7 +77,7 @@ class Space:
     @cached_property
     def gathered(self) -> Space | None:
         """Where blocks are searched, the space in which what needs no input is one block."""
-        found = self.blocked and self.blocked.gathered(self.exact, 2 * MOST_BLOCK_IDEALS)
+        found = self.blocked and self.blocked.gathered(self.exact, most_ideals(self.problem))
         if not found:
             return None
         other = self._copy()

@@ -41,7 +41,7 @@ def blocked_spaces(draw: st.DrawFn) -> Space:
     """A space that is searched in blocks, of a small problem of several configurations."""
     problem = draw(problems())
     assume(float(problem.seconds.sum()) > 0 and len(problem.configs) > 1 and problem.ops > 1)
-    space = in_blocks(problem, draw(st.integers(2, 4)), (0.2, 0.5, 1.0))
+    space = in_blocks(problem, draw(st.integers(4, 8)), (0.2, 0.5, 1.0))
     assume(space.floor is not None)
     return space
 
@@ -112,7 +112,7 @@ def test_leaders_need_nothing_but_leaders() -> None:
     first = replace(problem, tensors=(TensorArc(0, (1, 3), 10.0), *problem.tensors[1:]))
     found = blocks(first, 0.01)
     assert found.leads == {6, 9}
-    space = in_blocks(problem, 8)
+    space = in_blocks(problem, 16)
     assert space.gathered is not None and space.gathered.reduction.members[0] == (0, 3, 6, 9)
     assert throughput(space.gathered, Limits()).period_s >= throughput(Space(problem), Limits()).period_s * (1 - 1e-9)
 
@@ -137,7 +137,7 @@ def test_ops_that_must_be_apart_are_in_blocks_of_their_own() -> None:
 def test_what_is_derived_from_a_space_is_not_taken_for_that_of_another() -> None:
     problem = chain_with_a_bias(4)
     memory = NodeMemory((), np.ones(12), np.zeros(12), 1.0, (4, 4))
-    space = in_blocks(replace(problem, memory=memory), 8)
+    space = in_blocks(replace(problem, memory=memory), 16)
     assert space.floor is not None and space.gathered is not None
     sizes = {len(x.memory.each) for x in (space, space.floor)}
     assert sizes == {len(space.costs.source)} and len(space.gathered.memory.each) == len(space.gathered.costs.source)
@@ -150,7 +150,7 @@ def test_what_is_derived_from_a_space_is_not_taken_for_that_of_another() -> None
 
 def test_other_prices_have_a_floor_of_their_own() -> None:
     problem = chain_with_a_bias(4)
-    space = in_blocks(problem, 8)
+    space = in_blocks(problem, 16)
     assert space.floor is not None
     dearer = space.priced(replace(problem, seconds=2 * problem.seconds))
     assert dearer.floor is not None and np.all(dearer.floor.costs.load_s >= space.floor.costs.load_s)
