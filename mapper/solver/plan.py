@@ -78,17 +78,11 @@ def plan(
     limits = _within_quota(limits or Limits(), machine)
     machine = machine if limits.node_memory_bytes is None else with_own_memory(machine)
     table = costs or (given_costs(graph) if graph.costed else roofline(graph, machine, configurations(machine)))
+    if limits.stages is not None and limits.stages > len(graph.ops):
+        raise UsageError(f"{limits.stages} stages were asked for, but {graph.name} has {len(graph.ops)} ops")
     problem = problem_of(graph, machine, table, limits)
-    if limits.stages is not None and limits.stages > problem.ops:
-        raise UsageError(f"{limits.stages} stages were asked for, but {graph.name} has {problem.ops} ops")
     space = Space(problem, progress=progress, stop=stop or Stop(time_limit_s))
-    fine = optimal_gap(table.source) / 4
-    try:
-        aim = aimed(space, objective, limits, fine)
-        case = Case(graph, machine, table, space)
-        found = fitting_by(planner, strategy, case, aim.limits, limits, near_optimal, fine)
-    except Infeasible as error:
-        raise (error if error.levers else infeasible(space, limits)) from None
+    aim, found = _found(Case(graph, machine, table, space), objective, limits, near_optimal, planner, strategy)
     made = Plan(
         model=model or reference_of(graph),
         machine=machine,
@@ -109,6 +103,18 @@ def plan(
     if wrong:  # no assert statement: this must be looked at under python -O too
         raise AssertionError(f"the planner made a plan that its own check refuses: {wrong}")
     return made
+
+
+def _found(
+    case: Case, objective: Objective, limits: Limits, near_optimal: float, planner: str, strategy: str
+) -> tuple[Aim, Fitting]:
+    """The placed plan, and what was aimed at. Raises: as `plan`."""
+    fine = optimal_gap(case.table.source) / 4
+    try:
+        aim = aimed(case.space, objective, limits, fine)
+        return aim, fitting_by(planner, strategy, case, aim.limits, limits, near_optimal, fine)
+    except Infeasible as error:
+        raise (error if error.levers else infeasible(case.space, limits)) from None
 
 
 def _within_quota(limits: Limits, machine: Machine) -> Limits:
