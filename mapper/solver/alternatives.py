@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from mapper.errors import Infeasible
 from mapper.plans.model import Alternative
-from mapper.solver.ideals import Ideals
+from mapper.solver.aim import ROUNDING
 from mapper.solver.problem import Limits, Solution
 from mapper.solver.request import Request
-from mapper.solver.search import throughput
+from mapper.solver.search import least_period, throughput
 from mapper.solver.space import Space
 
 COARSE = 1e-3
@@ -23,8 +20,6 @@ APART = 2.0
 """How many times the least latency the chosen plan's must be, so that plans between the two are looked for."""
 FURTHER = 8.0
 """The same for a second one between."""
-ROUNDING = 1e-9
-"""Sums come in different orders: a least latency is asked for again with this much room."""
 
 
 Point = tuple[float, float, int]
@@ -73,39 +68,18 @@ def _listed(own: Point, found: list[tuple[Row, Alternative]]) -> tuple[Alternati
 
 def _found(space: Space, wanted: list[Row], max_cores: int | None) -> Iterator[tuple[Row, Alternative]]:
     """The best plan of each row that has one, in at most `max_cores` cores; of searches that are done only."""
-    whole = _whole(space)
+    whole = space.undivided()
     for row in wanted:
         limits = replace(row.limits, max_cores=max_cores)
         try:
-            solution = _copies(whole, limits) if limits.stages == 1 else throughput(space, limits, tolerance=COARSE)
+            if limits.stages == 1:
+                solution = least_period(whole, limits, 0.0, COARSE)
+            else:
+                solution = throughput(space, limits, tolerance=COARSE)
         except Infeasible:
             continue
-        if solution is not None and (row.habit or not solution.stopped):
+        if row.habit or not solution.stopped:
             yield row, _alternative(row, solution, space)
-
-
-def _whole(space: Space) -> Space:
-    """`space` with one stage only, which holds all ops: its search takes no time."""
-    whole, costs, ops = copy.copy(space), space.costs, space.reduction.problem.ops
-    last = int(costs.begin[-2])
-    pair = [last + int((costs.source[last:] == 0).argmax())]
-    whole.exact = space.reduction
-    whole.ideals = Ideals(np.array([[False] * ops, [True] * ops]), complete=True)
-    whole.costs = replace(
-        costs, source=np.zeros(1, np.int32), target=np.ones(1, np.int32), begin=np.array([0, 0, 1]),
-        load_s=costs.load_s[:, pair], dram_bytes=costs.dram_bytes[:, pair],
-    )  # fmt: skip
-    return whole
-
-
-def _copies(whole: Space, limits: Limits) -> Solution | None:
-    """The best plan of one stage; None where the limits allow none."""
-    request = Request(whole, limits)
-    found = request.least_period(COARSE)
-    if found is None:
-        return None
-    best, proved = found
-    return request.solution(request.fewest_stages(best, best.period_s, COARSE), best.period_s, proved)
 
 
 def _habits(space: Space) -> list[Row]:

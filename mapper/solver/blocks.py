@@ -114,7 +114,7 @@ def blocked(fine: Reduction, most: int) -> Blocked | None:
 
 def blocks(problem: Problem, share: float) -> Blocks:
     """Blocks whose leaders and followers are small: each of the two together at most `share` of all core-seconds."""
-    seconds = (problem.seconds[:, :, GROUP] * [config.cores for config in problem.configs]).min(axis=1)
+    seconds = (problem.seconds[:, :, GROUP] * _cores(problem)).min(axis=1)
     small = seconds <= share * seconds.sum()
     for ops in problem.apart:
         small[list(ops)] = False
@@ -122,14 +122,17 @@ def blocks(problem: Problem, share: float) -> Blocks:
     needs, read = _arcs(problem)
     above = _ancestors(problem.ops, needs)
     head, leads = _leaders(np.where(small, seconds, np.inf), most, needs, read)
+    leading: dict[int, set[int]] = {}
+    for u in leads:
+        leading.setdefault(head[u], set()).add(u)
     freed: set[int] = set()
     taken = [0.0] * problem.ops
     for v in range(problem.ops):
-        own = {u for u in leads if head[u] == v}
+        own = leading.get(v, set())
         needed = needs[v] - own
         if head[v] != v or not small[v] or not needed:
             continue
-        added = float(seconds[[v, *own]].sum())
+        added = float(seconds[[v, *sorted(own)]].sum())
         for h in sorted({head[u] for u in needed}, reverse=True):
             if taken[h] + added <= most and all(head[u] == h or above[h] >> u & 1 for u in needed):
                 for u in (v, *own):

@@ -6,7 +6,7 @@ import networkx as nx
 import numpy as np
 
 from mapper.cost.residency import DRAM, GROUP, PACKAGE
-from mapper.solver.problem import Array, Limits, Problem, TensorArc
+from mapper.solver.problem import Array, Limits, Problem
 
 
 def area(problem: Problem, limits: Limits) -> float:
@@ -48,7 +48,7 @@ def around(problem: Problem, limits: Limits, above: float) -> float:
     alone = seconds.copy()
     for tensor in problem.tensors:
         for op in {tensor.producer, *tensor.readers}:
-            alone[op] += _transfer_s(problem, tensor)
+            alone[op] += problem.transfer_s(tensor, 0)
     network = _network(problem)
     chosen = [int(op) for by in (seconds, alone) for op in np.argsort(-by, kind="stable")[:MOST_AROUND]]
     for op in dict.fromkeys(chosen):
@@ -67,7 +67,7 @@ def _network(problem: Problem) -> nx.DiGraph:
     for v in range(problem.ops):
         network.add_edge(v, outside, capacity=float(problem.seconds[v, 0, GROUP]))
     for x, tensor in enumerate(problem.tensors):
-        price, read = _transfer_s(problem, tensor), outside + 1 + 2 * x
+        price, read = problem.transfer_s(tensor, 0), outside + 1 + 2 * x
         written = read + 1
         network.add_edge(read, tensor.producer, capacity=price)
         network.add_edge(tensor.producer, written, capacity=price)
@@ -75,10 +75,6 @@ def _network(problem: Problem) -> nx.DiGraph:
             network.add_edge(reader, read)
             network.add_edge(written, reader)
     return network
-
-
-def _transfer_s(problem: Problem, tensor: TensorArc) -> float:
-    return problem.handoff_s + tensor.seconds + tensor.bytes / problem.link_bytes_per_s[0]
 
 
 def _least_seconds(problem: Problem) -> Array:

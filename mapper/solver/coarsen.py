@@ -50,9 +50,8 @@ def _cuts(problem: Problem, blocks: int) -> list[int]:
 def _crossing(problem: Problem) -> Array:
     """Seconds of handing over what ops before position p produce for ops at or after it, for each p."""
     out = np.zeros(problem.ops + 1)
-    rate = problem.link_bytes_per_s[0]
     for tensor in problem.tensors:
-        seconds = problem.handoff_s + tensor.seconds + tensor.bytes / rate
+        seconds = problem.transfer_s(tensor, 0)
         out[tensor.producer + 1] += seconds
         out[max(tensor.readers) + 1] -= seconds
     return np.cumsum(out)

@@ -38,6 +38,12 @@ class Intervals:
     work_s: Array | None = None
 
     @property
+    def whole(self) -> int:
+        """The pair whose stage holds all ops."""
+        last = int(self.begin[-2])
+        return last + int((self.source[last:] == 0).argmax())
+
+    @property
     def latency_s(self) -> Array:
         """(options, pairs): seconds that each stage adds to the latency."""
         return self.load_s if self.apart_s is None else self.apart_s

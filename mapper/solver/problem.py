@@ -99,6 +99,10 @@ class Problem:
         """Number of ops."""
         return len(self.footprint)
 
+    def transfer_s(self, tensor: TensorArc, config: int) -> float:
+        """comm(t, c): seconds for one side to hand over `tensor` at configuration `config`."""
+        return self.handoff_s + tensor.seconds + tensor.bytes / self.link_bytes_per_s[config]
+
     @property
     def weight_bytes(self) -> float:
         """Weight bytes that an item touches in the whole model."""

@@ -194,9 +194,8 @@ class Request:
             or self.manner in ("even", "own nodes")
         ):
             return None
-        pair = int(self.costs.begin[-2] + (self.costs.source[self.costs.begin[-2] :] == 0).argmax())
         latency = self.limits.max_latency_s or math.inf
-        found = [self._copies(Cell(pair, option)) for option in range(len(self.costs.config))]
+        found = [self._copies(Cell(self.costs.whole, option)) for option in range(len(self.costs.config))]
         usable = [x for x in found if x is not None and x.latency_s <= latency]
         return min(usable, key=lambda x: (x.period_s, x.cores), default=None)
 

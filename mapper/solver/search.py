@@ -37,7 +37,7 @@ def throughput(
     Raises: Infeasible.
     """
     space = space.counted(limits)
-    solution = _best(space, limits, near_optimal, tolerance, manner)
+    solution = least_period(space, limits, near_optimal, tolerance, manner)
     if solution.whole_space or not proof_s or space.stop.reached:
         return solution
     if space.blocked is None:
@@ -58,13 +58,15 @@ def _with_floor(
     lower = Request(space.floor, _lower(limits), manner)
     bound_s = max(found.bound_s, (lower.least_period(tolerance) or _none())[1])
     if space.gathered is not None and bound_s < found.best_period_s * (1 - WORTH):
-        other = _best(space.gathered, limits, near_optimal, tolerance, manner)
+        other = least_period(space.gathered, limits, near_optimal, tolerance, manner)
         found = min(found, other, key=lambda solution: solution.best_period_s)
     return replace(found, bound_s=min(bound_s, found.best_period_s))
 
 
-def _best(space: Space, limits: Limits, near_optimal: float, tolerance: float, manner: Manner) -> Solution:
-    """The least period of the chains of `space`, and the chosen plan."""
+def least_period(
+    space: Space, limits: Limits, near_optimal: float, tolerance: float, manner: Manner = "any"
+) -> Solution:
+    """The least period of the chains of `space`, and the chosen plan. Raises: Infeasible."""
     request = Request(space, limits, manner)
     best, proved = request.least_period(tolerance) or _none()
     try:

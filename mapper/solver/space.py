@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
+import numpy as np
+
 from mapper.solver.blocks import Blocked, blocked, floor_of, lowered
 from mapper.solver.coarsen import coarsen
 from mapper.solver.ideals import Ideals, all_ideals, ideals, most_ideals
@@ -116,6 +118,18 @@ class Space:
         other = copy.copy(self)
         for name in ("memory", "floor", "gathered"):
             other.__dict__.pop(name, None)
+        return other
+
+    def undivided(self) -> Space:
+        """The space with one stage only, which holds all ops: its search takes no time."""
+        other, costs, ops = self._copy(), self.costs, self.reduction.problem.ops
+        pair = [costs.whole]
+        other.blocked, other.exact = None, self.reduction
+        other.ideals = Ideals(np.array([[False] * ops, [True] * ops]), complete=True)
+        other.costs = replace(
+            costs, source=np.zeros(1, np.int32), target=np.ones(1, np.int32), begin=np.array([0, 0, 1]),
+            load_s=costs.load_s[:, pair], dram_bytes=costs.dram_bytes[:, pair],
+        )  # fmt: skip
         return other
 
     def counted(self, limits: Limits) -> Space:

@@ -87,7 +87,7 @@ def linear_of(problem: Problem, limits: Limits) -> Linear | None:
     moved: dict[tuple[int, tuple[int, ...]], float] = {}
     for tensor in problem.tensors:
         key = (tensor.producer, tuple(sorted(set(tensor.readers))))
-        each = problem.handoff_s + tensor.seconds + tensor.bytes / problem.link_bytes_per_s[c]
+        each = problem.transfer_s(tensor, c)
         moved[key] = moved.get(key, 0.0) + each
     everything = total + 2 * sum(moved.values())
     unit = max(_power_of_two(total) / RESOLUTION, _power_of_two(everything) / MOST_UNITS)

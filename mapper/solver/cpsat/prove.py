@@ -272,7 +272,7 @@ def _solution(problem: Problem, limits: Limits, chain: Chain, floor_s: float) ->
     seconds = np.zeros(max(chain) + 1)
     np.add.at(seconds, list(chain), problem.seconds[:, column, GROUP])
     for tensor in problem.tensors:
-        each = problem.handoff_s + tensor.seconds + tensor.bytes / problem.link_bytes_per_s[column]
+        each = problem.transfer_s(tensor, column)
         home = chain[tensor.producer]
         away = sorted({chain[reader] for reader in tensor.readers} - {home})
         for s in (*away, *([home] if away else [])):

@@ -34,6 +34,11 @@ def units_of(problem: Problem, stages: Sequence[StageChoice]) -> list[Unit]:
     return units
 
 
+def unit_of(units: Sequence[Unit]) -> dict[Replica, int]:
+    """The number of the unit that each replica is in."""
+    return {(unit.stage, r): u for u, unit in enumerate(units) for r in unit.replicas}
+
+
 @dataclass
 class Floor:
     """The groups of a machine while they are filled. `free[g]`: cores by logical number; `tenants[g]`: the stages that

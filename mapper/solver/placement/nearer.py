@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,8 @@ from numpy.typing import NDArray
 from mapper.cost.transfer import transfer_s
 from mapper.machine.model import Machine
 from mapper.machine.parts import DISTANCES
-from mapper.solver.placement.floor import Unit
-from mapper.solver.problem import Array, Problem, StageChoice
+from mapper.solver.placement.floor import Unit, unit_of
+from mapper.solver.problem import Array, Problem, StageChoice, TensorArc
 
 MOST_MOVES = 4000
 """Moves that are tried at most: a second at most."""
@@ -70,16 +69,12 @@ class Neighbourhood:
     still: bool
 
     @cached_property
-    def unit_of(self) -> dict[tuple[int, int], int]:
-        """The unit of each replica of each stage."""
-        return {(unit.stage, r): u for u, unit in enumerate(self.units) for r in unit.replicas}
-
-    @cached_property
     def pairs(self) -> _Pairs:
         """Who meets whom."""
         own: list[int] = []
         other: list[int] = []
         begin, which, replica = [], [], []
+        at = unit_of(self.units)
         for m, meeting in enumerate(self.meetings):
             mine = self.stages[meeting.stage].replicas
             for r in range(mine):
@@ -89,8 +84,8 @@ class Neighbourhood:
                 for t in meeting.partners:
                     step = math.gcd(mine, self.stages[t].replicas)
                     for b in range(r % step, self.stages[t].replicas, step):
-                        own.append(self.unit_of[meeting.stage, r])
-                        other.append(self.unit_of[t, b])
+                        own.append(at[meeting.stage, r])
+                        other.append(at[t, b])
         most = max(stage.replicas for stage in self.stages)
         row = [self.meetings[m].stage * most + r for m, r in zip(which, replica, strict=True)]
         seconds = np.array([self.meetings[m].seconds for m in which])
@@ -112,10 +107,9 @@ class Neighbourhood:
     def fixed_s(self) -> Array:
         """(stages,): the load of each stage without what it exchanges."""
         out = np.array([stage.load_s for stage in self.stages])
-        for tensor, inside in _crossing(self.problem, self.stages):
+        for tensor, _, inside in _crossing(self.problem, self.stages):
             for s in inside:
-                rate = self.problem.link_bytes_per_s[self.stages[s].config]
-                out[s] -= self.problem.handoff_s + tensor.seconds + tensor.bytes / rate
+                out[s] -= self.problem.transfer_s(tensor, self.stages[s].config)
         return out
 
     def shares(self, seats: Seats) -> Array:
@@ -160,10 +154,8 @@ def neighbourhood(
 ) -> Neighbourhood:
     """The neighbourhood of `stages`, which are `units`."""
     seconds: dict[tuple[int, tuple[int, ...]], Array] = {}
-    home = {v: s for s, stage in enumerate(stages) for v in stage.ops}
-    for tensor, inside in _crossing(problem, stages):
+    for tensor, made, inside in _crossing(problem, stages):
         cost = np.array([transfer_s(machine, tensor.bytes, d) + tensor.seconds for d in DISTANCES])
-        made = home[tensor.producer]
         for s in inside:
             partners = tuple(t for t in inside if t != s) if s == made else (made,)
             seconds[s, partners] = seconds.get((s, partners), 0.0) + cost
@@ -172,13 +164,13 @@ def neighbourhood(
     return Neighbourhood(machine, problem, stages, units, meetings, target, still)
 
 
-def _crossing(problem: Problem, stages: Sequence[StageChoice]) -> Iterator[tuple[Any, list[int]]]:
-    """Every tensor that more than one stage has to do with, and those stages in order."""
+def _crossing(problem: Problem, stages: Sequence[StageChoice]) -> Iterator[tuple[TensorArc, int, list[int]]]:
+    """Every tensor that more than one stage has to do with, the stage that makes it, and all of those in order."""
     home = {v: s for s, stage in enumerate(stages) for v in stage.ops}
     for tensor in problem.tensors:
         inside = sorted({home[tensor.producer], *(home[r] for r in tensor.readers)})
         if len(inside) > 1:
-            yield tensor, inside
+            yield tensor, home[tensor.producer], inside
 
 
 def nearer(around: Neighbourhood, seats: Seats) -> Seats:

@@ -18,7 +18,7 @@ from mapper.errors import NoPlanInTime
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Placed
-from mapper.solver.placement.floor import Floor, Replica, Unit, units_of
+from mapper.solver.placement.floor import Floor, Replica, Unit, unit_of, units_of
 from mapper.solver.placement.nearer import Seats, nearer, neighbourhood
 from mapper.solver.problem import Problem, StageChoice
 
@@ -132,7 +132,7 @@ def _traffic(graph: Graph, stages: Sequence[StageChoice], units: list[Unit]) -> 
         for t in sorted({home[r] for r in tensor.readers} - {home[tensor.producer]}):
             pair = (home[tensor.producer], t)
             flow[pair] = flow.get(pair, 0.0) + tensor.bytes
-    at = {(unit.stage, r): u for u, unit in enumerate(units) for r in unit.replicas}
+    at = unit_of(units)
     out: dict[tuple[int, int], float] = {}
     for (s, t), size in flow.items():
         rounds = math.lcm(stages[s].replicas, stages[t].replicas)
