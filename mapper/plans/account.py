@@ -12,13 +12,14 @@ from typing import cast
 
 from mapper.cost.configurations import Config
 from mapper.cost.forms import form
+from mapper.cost.residency import DRAM
 from mapper.cost.roofline import Roofline
 from mapper.cost.table import CostTable
 from mapper.cost.transfer import transfer_s
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.machine.parts import DISTANCES, Distance, Path
-from mapper.plans.evaluate import Evaluation
+from mapper.plans.evaluate import Evaluation, is_spread
 from mapper.plans.model import FEEDER, Stage
 
 ARITHMETIC, WEIGHTS, ACTIVATIONS = "arithmetic", "weights", "activations"
@@ -116,27 +117,35 @@ def stage_loads(made: Evaluation, graph: Graph, machine: Machine, table: CostTab
     return tuple(_stage_load(stage, made, graph, machine, table, split) for stage in made.stages)
 
 
-Split = Callable[[int, Config, int], dict[str, float]]
-"""From op, configuration and residency to the parts of the table's `compute_s`."""
+Split = Callable[[int, Config, int, bool], dict[str, float]]
+"""From op, configuration, residency and whether weights in DRAM lie on all nodes to the parts of the op's seconds."""
 
 
 def _splitter(graph: Graph, machine: Machine, table: CostTable) -> Split:
     """How to take an op's `compute_s` apart. The roofline's is the longer of arithmetic and memory, so all of it is one
     or the other; memory is weights and activations in proportion."""
     path = table.options.get("path")
+
+    def seconds_of(v: int, config: Config, rho: int, spread: bool) -> float:
+        column = table.index(config.name)
+        if spread and rho == DRAM and table.spread_s is not None:
+            return float(table.spread_s[v, column])
+        return float(table.compute_s[v, column, rho])
+
     if table.source != "roofline" or path is None:
-        return lambda v, config, rho: {OPS: float(table.compute_s[v, table.index(config.name), rho])}
+        return lambda v, config, rho, spread: {OPS: seconds_of(v, config, rho, spread)}
     model = Roofline(machine, cast(Path, path))
 
-    def split(v: int, config: Config, rho: int) -> dict[str, float]:
+    def split(v: int, config: Config, rho: int, spread: bool) -> dict[str, float]:
         op = graph.ops[v]
         terms = model.terms(op, form(op, graph.program), config)
-        seconds = float(table.compute_s[v, table.index(config.name), rho])
-        memory = terms.memory_s(rho)
+        seconds, read = seconds_of(v, config, rho, spread), terms.weights_s[rho]
+        if spread and rho == DRAM:
+            read = max(read, model.spread_s(op, config, terms))
+        memory = read + terms.activations_s
         if terms.work_s >= memory:
             return {ARITHMETIC: seconds}
-        weights = seconds * terms.weights_s[rho] / memory
-        return {WEIGHTS: weights, ACTIVATIONS: seconds - weights}
+        return {WEIGHTS: seconds * read / memory, ACTIVATIONS: seconds * terms.activations_s / memory}
 
     return split
 
@@ -146,12 +155,12 @@ def _stage_load(
 ) -> StageLoad:
     shape = stage.replicas[0].configuration
     config, rho = Config(shape.groups, shape.cores_per_group), table.caches.names.index(stage.residency)
-    column = table.index(config.name)
+    column, spread = table.index(config.name), is_spread(stage, machine)
     ops = []
     for name in stage.ops:
         v = graph.position[name]
         more = {DISPATCH: float(table.dispatch_s[v]), FORK_JOIN: float(table.fork_join_s[v, column])}
-        ops.append(OpLoad(name, graph.ops[v].kind, split(v, config, rho) | {k: x for k, x in more.items() if x}))
+        ops.append(OpLoad(name, graph.ops[v].kind, split(v, config, rho, spread) | {k: x for k, x in more.items() if x}))
     tensors = _handovers(stage, made, graph, machine, table)
     parts: dict[str, float] = {}
     for op in ops:

@@ -17,7 +17,7 @@ from mapper.cost.table import GIVEN, CostTable
 from mapper.graph.model import Graph
 from mapper.jsonio import plain, sha256
 from mapper.machine.model import Machine
-from mapper.plans.evaluate import Placed, evaluate
+from mapper.plans.evaluate import Placed, evaluate, is_spread
 from mapper.plans.model import Plan, Predicted, Stage
 
 RELATIVE = 1e-9
@@ -156,10 +156,8 @@ def mapping_of(plan: Plan) -> list[Placed]:
 
 def _placed(stage: Stage, machine: Machine) -> Placed:
     shape = stage.replicas[0].configuration
-    own = [{machine.cores[core].node for core in replica.cores} for replica in stage.replicas]
-    spread = any(set(r.weights.nodes) != nodes for r, nodes in zip(stage.replicas, own, strict=True))
     replicas = tuple(r.cores for r in stage.replicas)
-    return Placed(stage.ops, Config(shape.groups, shape.cores_per_group), replicas, spread)
+    return Placed(stage.ops, Config(shape.groups, shape.cores_per_group), replicas, is_spread(stage, machine))
 
 
 def _of_the_plan_alone(plan: Plan) -> list[str]:

@@ -50,6 +50,12 @@ def evaluate(graph: Graph, machine: Machine, table: CostTable, mapping: Sequence
     return _Evaluator(graph, machine, table, tuple(mapping)).evaluation()
 
 
+def is_spread(stage: Stage, machine: Machine) -> bool:
+    """Whether the weights of `stage` lie on other nodes than those of its cores: on all nodes of the machine."""
+    own = [{machine.cores[core].node for core in replica.cores} for replica in stage.replicas]
+    return any(set(r.weights.nodes) != nodes for r, nodes in zip(stage.replicas, own, strict=True))
+
+
 def meetings(producers: int, readers: int) -> list[tuple[int, int]]:
     """The pairs (producing replica, reading replica) that ever share an item: item n goes to n mod r on both sides."""
     step = math.gcd(producers, readers)
