@@ -8,6 +8,8 @@ from mapper.machine.model import Machine
 
 GROUP, PACKAGE, DRAM = 0, 1, 2
 """Indices of the residencies, nearest first. All machines have all three; a cache that is absent holds nothing."""
+DRAM_NAME = "DRAM"
+"""What plans call the residency of what no cache holds."""
 
 
 @dataclass(frozen=True)
@@ -37,5 +39,5 @@ def caches_of(machine: Machine) -> Caches:
     return Caches(
         group.bytes.value * group.fill.value if group else 0.0,
         package.bytes.value * package.fill.value if package else 0.0,
-        (group.name if group else "no group cache", package.name if package else "no package cache", "DRAM"),
+        (group.name if group else "no group cache", package.name if package else "no package cache", DRAM_NAME),
     )

@@ -19,7 +19,7 @@ from mapper.cost.transfer import transfer_s
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.machine.parts import DISTANCES, Distance, Path
-from mapper.plans.evaluate import Evaluation, is_spread
+from mapper.plans.evaluate import Evaluation, dram_of_nodes, is_spread
 from mapper.plans.model import FEEDER, Stage
 
 ARITHMETIC, WEIGHTS, ACTIVATIONS = "arithmetic", "weights", "activations"
@@ -160,17 +160,18 @@ def _stage_load(
     for name in stage.ops:
         v = graph.position[name]
         more = {DISPATCH: float(table.dispatch_s[v]), FORK_JOIN: float(table.fork_join_s[v, column])}
-        ops.append(OpLoad(name, graph.ops[v].kind, split(v, config, rho, spread) | {k: x for k, x in more.items() if x}))
+        parts = split(v, config, rho, spread) | {part: x for part, x in more.items() if x}
+        ops.append(OpLoad(name, graph.ops[v].kind, parts))
     tensors = _handovers(stage, made, graph, machine, table)
-    parts: dict[str, float] = {}
+    total: dict[str, float] = {}
     for op in ops:
         for part, seconds in op.parts.items():
-            parts[part] = parts.get(part, 0.0) + seconds
+            total[part] = total.get(part, 0.0) + seconds
     handed = sum(t.seconds for t in tensors)
     if handed:
-        parts[TRANSFERS] = handed
+        total[TRANSFERS] = handed
     return StageLoad(
-        stage.id, len(stage.replicas), len(stage.replicas[0].cores), stage.residency, stage.dram_bytes, parts,
+        stage.id, len(stage.replicas), len(stage.replicas[0].cores), stage.residency, stage.dram_bytes, total,
         tuple(sorted(ops, key=lambda op: -op.seconds)), tensors,
     )  # fmt: skip
 
@@ -225,12 +226,7 @@ def memory_loads(made: Evaluation, machine: Machine) -> tuple[MemoryLoad, ...]:
         found.append(MemoryLoad(None, sum(stage.dram_bytes for stage in made.stages), machine.dram_bytes_per_s))
     figure = machine.memory.node_bandwidth_bytes_per_s
     if figure is not None:
-        drawn = dict.fromkeys(range(len(machine.nodes)), 0.0)
-        for stage in made.stages:
-            for replica in stage.replicas:
-                nodes = replica.weights.nodes
-                for node in nodes:
-                    drawn[node] += stage.dram_bytes / len(stage.replicas) / len(nodes)
+        drawn = dict.fromkeys(range(len(machine.nodes)), 0.0) | dram_of_nodes(made.stages, machine)
         found += [MemoryLoad(node, size, figure.value) for node, size in drawn.items()]
     return tuple(found)
 

@@ -11,7 +11,7 @@ from functools import cached_property
 import networkx as nx
 
 from mapper.cost.configurations import Config
-from mapper.cost.residency import DRAM, GROUP, PACKAGE
+from mapper.cost.residency import DRAM, DRAM_NAME, GROUP, PACKAGE
 from mapper.cost.table import GIVEN, CostTable
 from mapper.cost.transfer import RING_SLOTS, transfer_s
 from mapper.graph.model import Graph, Op, Tensor
@@ -54,6 +54,20 @@ def is_spread(stage: Stage, machine: Machine) -> bool:
     """Whether the weights of `stage` lie on other nodes than those of its cores: on all nodes of the machine."""
     own = [{machine.cores[core].node for core in replica.cores} for replica in stage.replicas]
     return any(set(r.weights.nodes) != nodes for r, nodes in zip(stage.replicas, own, strict=True))
+
+
+def dram_of_nodes(stages: Sequence[Stage], machine: Machine) -> dict[int, float]:
+    """DRAM bytes per item that each node serves: every replica draws its share of items, weights from where they lie
+    and activations from its own nodes."""
+    drawn: dict[int, float] = {}
+    for stage in stages:
+        weights = stage.touched_bytes if stage.residency == DRAM_NAME else 0
+        for replica in stage.replicas:
+            own = sorted({machine.cores[core].node for core in replica.cores})
+            for size, nodes in ((weights, replica.weights.nodes), (stage.dram_bytes - weights, own)):
+                for node in nodes:
+                    drawn[node] = drawn.get(node, 0.0) + size / len(stage.replicas) / len(nodes)
+    return drawn
 
 
 def meetings(producers: int, readers: int) -> list[tuple[int, int]]:
@@ -242,7 +256,7 @@ class _Evaluator:
         memory = self.machine.memory
         causes.append((dram / self.machine.dram_bytes_per_s, "DRAM of the package"))
         if memory.node_bandwidth_bytes_per_s is not None:
-            for node, drawn in self._dram_of_nodes(stages).items():
+            for node, drawn in dram_of_nodes(stages, self.machine).items():
                 causes.append((drawn / memory.node_bandwidth_bytes_per_s.value, f"DRAM of node {node}"))
         period, cause = max(causes, key=lambda both: both[0])
         latency = sum(stage.load.total_s for stage in stages)
@@ -261,7 +275,7 @@ class _Evaluator:
     def _cause(self, stage: Stage) -> str:
         """What most of the stage's time goes to, in words."""
         load, threads = stage.load, stage.replicas[0].configuration.threads
-        reads = stage.touched_bytes if stage.residency == "DRAM" else 0
+        reads = stage.touched_bytes if stage.residency == DRAM_NAME else 0
         from_dram = reads / (self.machine.core_dram_bytes_per_s * threads)
         work = "weights read from DRAM" if from_dram > load.compute_s / 2 else "arithmetic"
         parts = {
@@ -271,19 +285,6 @@ class _Evaluator:
             "tensors handed over": load.in_s + load.out_s,
         }
         return max(parts, key=lambda name: parts[name])
-
-    def _dram_of_nodes(self, stages: tuple[Stage, ...]) -> dict[int, float]:
-        """DRAM bytes per item that each node serves: every replica draws its share of items, weights from where they
-        lie and activations from its own nodes."""
-        drawn: dict[int, float] = {}
-        for stage in stages:
-            weights = stage.touched_bytes if stage.residency == self.table.caches.names[DRAM] else 0
-            for replica in stage.replicas:
-                parts = ((weights, replica.weights.nodes), (stage.dram_bytes - weights, self._nodes(replica.cores)))
-                for size, nodes in parts:
-                    for node in nodes:
-                        drawn[node] = drawn.get(node, 0.0) + size / len(stage.replicas) / len(nodes)
-        return drawn
 
     def _memory_of_nodes(self, stages: tuple[Stage, ...]) -> tuple[float, ...]:
         """Bytes that each node holds: weights of a stage once where a replica has all its cores there, their share once
