@@ -24,7 +24,7 @@ from mapper.plans.model import FEEDER, Configuration, Edge, Load, Predicted, Rep
 class Placed:
     """A stage as it is to be evaluated: op names, configuration, and the cores of each replica by logical number.
 
-    `spread`: its weights lie on all nodes of the machine, not on those of its cores.
+    `spread`: its weights lie on all nodes of the machine, not on those of its cores (which may be all, too).
     """
 
     ops: tuple[str, ...]
@@ -112,7 +112,8 @@ class _Evaluator:
         private = max(op.footprint_bytes for op in ops) + RING_SLOTS * sum(t.bytes for t in entering)
         residency = self._residency(s, touched, private)
         seconds = self.table.compute_s[:, column, residency]
-        if placed.spread and residency == DRAM and self.table.spread_s is not None:
+        far = placed.spread and any(len(self._nodes(cores)) < len(self.machine.nodes) for cores in placed.replicas)
+        if far and residency == DRAM and self.table.spread_s is not None:
             seconds = self.table.spread_s[:, column]
         compute = float(sum(seconds[v] for v in rows))
         dispatch = float(sum(self.table.dispatch_s[v] for v in rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,7 @@ from mapper.machine.figures import Figure
 from mapper.machine.files import load_machine
 from mapper.machine.restrict import restrict
 from mapper.plans.check import check, violations
+from mapper.plans.evaluate import Placed, evaluate
 from mapper.plans.file import plan_text
 from mapper.plans.model import Plan
 from mapper.solver.explanation.explain import explain
@@ -158,3 +160,15 @@ def test_weights_on_all_nodes_stay_there_when_a_plan_is_explained() -> None:
     assert on_the_same_cores(case, made) == made.predicted.period_s
     with pytest.raises(PromiseBroken):
         explain(made.model_copy(update={"fingerprint": "0"}), graph, table)
+
+
+def test_weights_on_all_nodes_of_a_team_that_spans_them_are_at_home() -> None:
+    """A plan file cannot tell the two apart, so they must cost the same."""
+    graph, machine = spread()[0], restrict(SG2042, groups="0,1,4,5")
+    table = roofline(graph, machine)
+    config = next(config for config in table.configs if config.name == "2x4")
+    placed = Placed(("a",), config, (tuple(range(4, 12)),))
+    own, far = (evaluate(graph, machine, table, [replace(placed, spread=s)]) for s in (False, True))
+    assert table.spread_s is not None
+    assert table.spread_s[0, table.index("2x4")] > table.compute_s[0, table.index("2x4"), 2], "else the test is idle"
+    assert own == far
