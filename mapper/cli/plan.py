@@ -26,7 +26,7 @@ from mapper.cli.machine import Cores, Groups, Reserve, Topo, machine_of
 from mapper.cli.output import Json, Progress, Quiet, emit_json, width
 from mapper.cli.peers import Against, ObjectiveModel, Planner, Strategy, require_known, rivals_document
 from mapper.cli.problem import ProblemFile, ProblemOut, plan_given_problem
-from mapper.cli.source import MODEL, Length, Seed, TrustFile, Weights
+from mapper.cli.source import MODEL, Columns, Length, Seed, TrustFile, Weights
 
 if TYPE_CHECKING:
     from mapper.cli.planning import Made
@@ -41,7 +41,8 @@ def plan_command(
     context: typer.Context, model: AnyModel = None, graph: GraphFile = None, problem: ProblemFile = None,
     bandwidth: Bandwidth = None, topo: Topo = "host", cores: Cores = None,
     groups: Groups = None, reserve: Reserve = None, batch: AnyBatch = "1", length: Length = None,
-    lengths: Lengths = None, weights: Weights = None, seed: Seed = None, trust: TrustFile = False,
+    lengths: Lengths = None, columns: Columns = None,
+    weights: Weights = None, seed: Seed = None, trust: TrustFile = False,
     objective: Aim = "throughput",
     stages: Stages = None, max_stages: MaxStages = None, replicas: Replicas = None, max_cores: MaxCores = None,
     max_latency: MaxLatency = None, min_throughput: MinThroughput = None, memory_per_node: NodeMemory = None,

@@ -12,7 +12,7 @@ from mapper.cli.limits import limits_of, objective_of
 from mapper.cli.output import Progress
 from mapper.cli.peers import compared, pipedream_instance, pipedream_plan
 from mapper.cli.problem import write_problem
-from mapper.cli.source import model_options
+from mapper.cli.source import columns_of, model_options
 
 if TYPE_CHECKING:
     from mapper.cost.table import CostTable
@@ -37,6 +37,7 @@ class Asked:
     batch: str
     length: int | None
     lengths: str | None
+    columns: list[str] | None
     weights: Path | None
     seed: int | None
     trust: bool
@@ -117,10 +118,15 @@ def planned(asked: Asked, machine: Machine, length: int | None, stop: Stop, prog
 
 
 def _planned(asked: Asked, machine: Machine, length: int | None, batch: int, stop: Stop, progress: Progress) -> Made:
+    from mapper.plans.source import in_columns
+    from mapper.solver.columns import Columns, Split, best_columns
     from mapper.solver.plan import plan
     from mapper.units import parse_fraction
 
     work, reference, table = _work(asked, machine, length, batch, progress)
+    auto = asked.columns == [AUTO]
+    if not auto:
+        work, reference = in_columns(work, reference, columns_of(asked.columns))
     limits = asked.limits(machine, work.costed)
     if asked.problem_out is not None:
         graph, costs, kept = work, table, limits
@@ -130,12 +136,20 @@ def _planned(asked: Asked, machine: Machine, length: int | None, batch: int, sto
     if asked.objective_model is not None:
         return Made(pipedream_plan(work, reference, machine, asked.bandwidth, asked.replicas, limits,
                                    asked.near_optimal, stop, progress.say))  # fmt: skip
-    found = plan(
-        work, machine, costs=table, model=reference, batch=batch, progress=progress.say, limits=limits, stop=stop,
-        objective=objective_of(asked.objective), planner=asked.planner, strategy=asked.placement,
-        near_optimal=parse_fraction(asked.near_optimal or ("0" if work.costed else "1%")),
-    )  # fmt: skip
-    return Made(found, compared(found, work, table, limits, asked.against, progress.say))
+
+    def in_parts(columns: Columns) -> Split:
+        graph, split = in_columns(work, reference, columns)
+        if columns:
+            progress.say(f"Columns: {', '.join(f'{op}={count}' for op, count in columns.items())} ...")
+        made = plan(
+            graph, machine, costs=table, model=split, batch=batch, progress=progress.say, limits=limits, stop=stop,
+            objective=objective_of(asked.objective), planner=asked.planner, strategy=asked.placement,
+            near_optimal=parse_fraction(asked.near_optimal or ("0" if work.costed else "1%")),
+        )  # fmt: skip
+        return Split(made, graph, columns)
+
+    found = best_columns(in_parts, lambda: stop.reached) if auto else in_parts({})
+    return Made(found.plan, compared(found.plan, found.graph, table, limits, asked.against, progress.say))
 
 
 def _work(

@@ -17,6 +17,26 @@ Length = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence, fo
 TrustFile = Annotated[bool, typer.Option("--trust", help="Open a .pt2 file, which can run code of its maker.")]
 Seed = Annotated[int | None, typer.Option(help="Of random weights [the card's].")]
 Weights = Annotated[Path | None, typer.Option(help="A safetensors file with the model's weights.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Split a product or convolution into so many columns, such as linear_48=2 (may be repeated), or auto: "
+        "what binds the plan, where it pays."
+    ),
+]
+
+
+def columns_of(given: list[str] | None) -> dict[str, int]:
+    """Into how many columns each op is to be split. Raises: UsageError for what cannot be read."""
+    from mapper.errors import UsageError
+
+    found: dict[str, int] = {}
+    for text in given or []:
+        name, _, count = text.rpartition("=")
+        if not name or not count.isdecimal() or int(count) < 1:
+            raise UsageError(f"--columns {text}: an op and a number were expected, such as linear_48=2, or auto alone")
+        found[name] = int(count)
+    return found
 
 
 def model_options(batch: int, seed: int | None, weights: Path | None, length: int | None = None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from mapper.backends import eager
 from mapper.errors import PromiseBroken
 from mapper.execution.source import Source
 from mapper.plans.model import Plan
+from mapper.program.realise import COLUMNS
 from mapper.program.rebuild import interpret
 
 Outputs = tuple[torch.Tensor, ...]
@@ -49,13 +50,14 @@ def reference_of(
     """The outputs of the unsplit model of `plan` for `items`, at the plan's number of threads.
 
     Where stages have different numbers of threads, sums are split differently in each: then the whole program is
-    computed op by op with each stage's number, and only checked to be within `tolerance` of the module.
+    computed op by op with each stage's number, and only checked to be within `tolerance` of the module. So it is where
+    ops are split into columns, whose sums a library may split differently, too.
 
     Raises: PromiseBroken when program and module, or program and a bundle's sample, are further apart than that.
     """
     teams = sorted({replica.configuration.threads for stage in plan.stages for replica in stage.replicas})
     with torch.inference_mode(), torch_threads(max(teams)):
-        if source.module is not None and len(teams) == 1:
+        if source.module is not None and len(teams) == 1 and not plan.model.options.get(COLUMNS):
             return Reference(tuple(_called(source, item) for item in items), "the original model")
         compute = _whole(plan, source, teams)
         outputs = tuple(compute(*item) for item in items)

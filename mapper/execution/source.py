@@ -11,11 +11,14 @@ from typing import Any
 
 import torch
 
+from mapper import jsonio
 from mapper.errors import BadInput, SystemRefused
 from mapper.execution.bundle import Bundle, open_bundle
 from mapper.execution.memory import anonymous_file
 from mapper.plans.model import Plan
+from mapper.program.columns import with_columns
 from mapper.program.model import Program
+from mapper.program.realise import COLUMNS, Options
 from mapper.program.weights import laid_out, write_weights
 
 Tensors = Mapping[str, torch.Tensor]
@@ -86,8 +89,14 @@ def realised_source(plan: Plan) -> Source:
         raise BadInput(plan.model.name, "the plan does not say where its model comes from",
                        advice="Run a bundle, or pass the model to mapper.Executor.")  # fmt: skip
     made = realise(plan.model.source, plan.model.options)
-    program, weights = trace_program(made.module, made.args, made.kwargs, name=plan.model.name)
-    return _planned(plan, Source(program, weights, made.module, by_name=bool(made.kwargs)))
+    whole, weights = trace_program(made.module, made.args, made.kwargs, name=plan.model.name)
+    return _planned(plan, Source(_as_planned(plan, whole), weights, made.module, by_name=bool(made.kwargs)))
+
+
+def _as_planned(plan: Plan, program: Program) -> Program:
+    """`program` with the ops split that `plan` has split."""
+    asked = {COLUMNS: plan.model.options.get(COLUMNS, {})}
+    return with_columns(program, jsonio.validated(Options, asked, "options of the model").columns)
 
 
 def _planned(plan: Plan, found: Source) -> Source:
@@ -117,7 +126,8 @@ def _traced(plan: Plan, module: torch.nn.Module) -> Source:
     found = None
     for by_name in attempts:
         args, kwargs = ((), example) if by_name else (tuple(example.values()), {})
-        program, weights = trace_program(module, args, kwargs, name=plan.model.name)
+        whole, weights = trace_program(module, args, kwargs, name=plan.model.name)
+        program = _as_planned(plan, whole)
         found = Source(program, weights, module, by_name)
         if program.sha256 == plan.model.graph_sha256:
             break

@@ -8,12 +8,14 @@ from typing import Any
 
 from mapper.cost.table import GIVEN
 from mapper.errors import UsageError
+from mapper.graph.measure import graph_of
 from mapper.graph.model import Graph
 from mapper.graph.trace import trace
 from mapper.plans.model import ModelRef, Plan, TensorSpec
 from mapper.plans.reference import reference_of
 from mapper.program.cards import is_bundled
-from mapper.program.realise import TrustedSource, realise
+from mapper.program.columns import with_columns
+from mapper.program.realise import COLUMNS, TrustedSource, realise
 
 
 def graph_of_source(
@@ -21,15 +23,32 @@ def graph_of_source(
 ) -> tuple[Graph, ModelRef]:
     """The graph of the model that `source` names, traced without memory for its weights, and its reference.
 
-    `options` as for `realise`: batch, length, seed, weights. `trust` allows a source that is opened by running code.
+    `options` as for `realise`: batch, length, seed, weights, columns. `trust` allows a source that is opened by running
+    code.
 
     Raises: what `realise` and `trace` raise.
     """
     if source.endswith(".onnx"):
         return _graph_of_onnx(source, dict(options or {}))
     realised = realise(TrustedSource(source) if trust else source, options, fake=True)
-    graph = trace(realised.module, realised.kwargs or realised.args, name=realised.name)
-    return graph, reference_of(graph, source, realised, options)
+    whole = trace(realised.module, realised.kwargs or realised.args, name=realised.name)
+    given = dict(options or {})
+    columns = given.pop(COLUMNS, {})
+    return in_columns(whole, reference_of(whole, source, realised, given), columns)
+
+
+def in_columns(graph: Graph, reference: ModelRef, columns: Mapping[str, int]) -> tuple[Graph, ModelRef]:
+    """`graph`, with each op of `columns` split into so many columns, and its reference.
+
+    Raises: UsageError for an op that cannot be, and where the graph has no program.
+    """
+    if not columns:
+        return graph, reference
+    if graph.program is None:
+        raise UsageError("only the ops of a traced model can be split into columns")
+    split = graph_of(with_columns(graph.program, columns))
+    options = {**reference.options, COLUMNS: dict(columns)}
+    return split, reference.model_copy(update={"options": options, "graph_sha256": split.sha256})
 
 
 def _graph_of_onnx(source: str, options: dict[str, Any]) -> tuple[Graph, ModelRef]:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -29,12 +29,17 @@ if TYPE_CHECKING:
 
 class Options(Record):
     """What may be chosen of a model: items per call, length of sequences, seed of the random weights, a file that
-    replaces them."""
+    replaces them; and ops to be split (`program.columns`), which is done to the program that is traced."""
 
     batch: int = Field(default=1, ge=1)
     length: int | None = Field(default=None, ge=1)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     weights: str | None = None
+    columns: dict[str, Annotated[int, Field(ge=1)]] = Field(default={})
+
+
+COLUMNS = "columns"
+"""The option that is done to the traced program."""
 
 
 class TrustedSource(str):
@@ -240,7 +245,7 @@ def _from_file(source: str, options: Options) -> Realised:
         )
     from mapper.program.exported import load_exported
 
-    chosen = sorted(options.model_dump(exclude_defaults=True))
+    chosen = sorted(options.model_dump(exclude_defaults=True, exclude={COLUMNS}))
     if chosen:
         raise UsageError(
             f"a .pt2 file cannot be given another {' or '.join(chosen)}: it has its own",

@@ -21,6 +21,7 @@ from mapper.plans.check import violations
 from mapper.plans.costs import costs_of, planned_graph
 from mapper.plans.evaluate import Evaluation
 from mapper.plans.model import Alternative, Plan
+from mapper.solver.columns import binding_op
 from mapper.solver.explanation.levers import levers, unit_levers
 from mapper.solver.explanation.reasons import reason
 from mapper.solver.explanation.resolve import (
@@ -30,6 +31,7 @@ from mapper.solver.explanation.resolve import (
     case_of,
     compared,
     faster_transfers,
+    in_columns,
     on_machine,
     on_the_same_cores,
     placed,
@@ -160,7 +162,7 @@ def _sections(
             found = dataclasses.replace(found, alternatives=(*found.alternatives, comparison))
             yield found
     if "marginal" in only:
-        for trial in _marginal(found.plan, case, best, progress):
+        for trial in _marginal(found, case, best, progress):
             found = dataclasses.replace(found, marginal=(*found.marginal, trial))
             yield found
 
@@ -227,9 +229,11 @@ def _same_cores(name: str, what: str, changed: Case, plan: Plan, best: Outcome) 
 # what more of the machine would bring
 
 
-def _marginal(plan: Plan, case: Case, best: Outcome, progress: Progress) -> Iterator[Trial]:
+def _marginal(found: Explanation, case: Case, best: Outcome, progress: Progress) -> Iterator[Trial]:
     """The request on a machine that is a little different, for each lever."""
     given = case.table.source == GIVEN
+    if case.table.source == "roofline":
+        yield from _split(found, case, best, progress)
     chosen = unit_levers() if given else levers(case.machine, case.problem.weight_bytes)
     for lever in chosen:
         progress(f"planning with {lever.what} ...")
@@ -239,12 +243,22 @@ def _marginal(plan: Plan, case: Case, best: Outcome, progress: Progress) -> Iter
             yield Trial(lever.name, lever.what, why=error.what)
             continue
         if lever.on_nodes:
-            yield _same_cores(lever.name, lever.what, changed, plan, best)
+            yield _same_cores(lever.name, lever.what, changed, found.plan, best)
             continue
         trial = _trial(lever.name, lever.what, changed, changed.limits, best, wider=lever.lowers)
         yield dataclasses.replace(trial, adds_cores=len(changed.machine.cores) > len(case.machine.cores))
     if given:
         yield _faster_transfers(case, best)
+
+
+def _split(found: Explanation, case: Case, best: Outcome, progress: Progress) -> Iterator[Trial]:
+    """What it brings to split the op that binds, where one does, into two columns."""
+    name = binding_op(case.graph, found.binding)
+    if name is not None:
+        what = f"{name} split into 2 columns (--columns {name}=2)"
+        progress(f"planning with {what} ...")
+        changed = in_columns(case, {name: 2})
+        yield _trial(f"columns {name}", what, changed, changed.limits, best, wider=False)
 
 
 def _faster_transfers(case: Case, best: Outcome) -> Trial:

@@ -13,14 +13,17 @@ from mapper.cost.pipedream import OBJECTIVE, training_costs
 from mapper.cost.roofline import roofline
 from mapper.cost.table import CostTable
 from mapper.errors import Infeasible, NoPlanInTime, UsageError
+from mapper.graph.measure import graph_of
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.machine.parts import Path
 from mapper.plans.check import mapping_of, value_of
 from mapper.plans.evaluate import Evaluation, evaluate
 from mapper.plans.model import Plan
+from mapper.program.columns import with_columns
 from mapper.solver.aim import aimed
 from mapper.solver.candidates import Case as Fitted
+from mapper.solver.columns import Columns
 from mapper.solver.fitting import fitting
 from mapper.solver.problem import Limits, Objective, Problem, problem_of
 from mapper.solver.reduce import reduce
@@ -126,6 +129,13 @@ def on_machine(case: Case, machine: Machine) -> Case:
         table = training_costs(case.graph, len(machine.groups), float(table.options["bandwidth_bytes_per_s"]))
     limits = dataclasses.replace(case.limits, configurations=_configurations(case, machine, table))
     return dataclasses.replace(case, machine=machine, table=table, limits=limits)
+
+
+def in_columns(case: Case, columns: Columns) -> Case:
+    """The same request with ops of the model's program split into columns."""
+    assert case.graph.program is not None and case.table.source == "roofline", "only ops of a program can be split"
+    graph = graph_of(with_columns(case.graph.program, columns))
+    return on_machine(dataclasses.replace(case, graph=graph), case.machine)
 
 
 def _configurations(case: Case, machine: Machine, table: CostTable) -> tuple[Config, ...] | None:
