@@ -35,6 +35,7 @@ class Asked:
     graph: Path | None
     bandwidth: str | None
     batch: str
+    micro_batches: str
     length: int | None
     lengths: str | None
     columns: list[str] | None
@@ -99,40 +100,71 @@ class Made:
 
 
 def planned(asked: Asked, machine: Machine, length: int | None, stop: Stop, progress: Progress) -> Made:
-    """The plan for one sequence length, of the best batch where that is left open."""
-    from mapper.errors import UsageError
+    """The plan for one sequence length, of the best batch and number of micro-batches where these are left open."""
     from mapper.solver.batches import best_batch
 
     if asked.batch != AUTO:
-        if not asked.batch.isdecimal() or int(asked.batch) < 1:
-            raise UsageError(f"--batch {asked.batch}: a number from 1 was expected, or {AUTO}")
-        return _planned(asked, machine, length, int(asked.batch), stop, progress)
+        return _of_batch(asked, machine, length, _number(asked.batch, "--batch"), stop, progress)
     made: dict[int, Made] = {}
 
     def of_batch(size: int) -> Plan:
         progress.say(f"Items of {size} ...")
-        made[size] = _planned(asked, machine, length, size, stop, progress)
+        made[size] = _of_batch(asked, machine, length, size, stop, progress)
         return made[size].plan
 
     return made[best_batch(of_batch).request.batch]
 
 
-def _planned(asked: Asked, machine: Machine, length: int | None, batch: int, stop: Stop, progress: Progress) -> Made:
+def _number(text: str, option: str) -> int:
+    """The number that `text` is. Raises: UsageError."""
+    from mapper.errors import UsageError
+
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{option} {text}: a number from 1 was expected, or {AUTO}")
+    return int(text)
+
+
+def _of_batch(asked: Asked, machine: Machine, length: int | None, batch: int, stop: Stop, progress: Progress) -> Made:
+    """The plan for items of `batch` elements."""
+    from mapper.errors import UsageError
+    from mapper.plans.check import value_of
+    from mapper.solver.micro_batches import best_count
+
+    def of_count(count: int) -> Made:
+        if count > 1:
+            progress.say(f"Items of {batch} in {count} micro-batches ...")
+        return _planned(asked, machine, length, (batch, count), stop, progress)
+
+    if asked.micro_batches == AUTO:
+        return best_count(of_count, batch, lambda made: value_of(asked.objective, made.plan.predicted))
+    count = _number(asked.micro_batches, "--micro-batches")
+    if batch % count:
+        raise UsageError(f"{batch} elements are not split into {count} equal micro-batches",
+                         advice="Give a --batch that is a multiple of --micro-batches.")  # fmt: skip
+    if count > 1 and (asked.against or asked.objective_model or asked.problem_out):
+        raise UsageError("other planners and problem files know no micro-batches")
+    return of_count(count)
+
+
+def _planned(
+    asked: Asked, machine: Machine, length: int | None, sizes: tuple[int, int], stop: Stop, progress: Progress
+) -> Made:
+    """The plan for items of `sizes`: elements, and micro-batches that these come in."""
+    from mapper.plans.micro_batches import require_batched
     from mapper.plans.source import in_columns
     from mapper.solver.columns import Columns, Split, best_columns
     from mapper.solver.plan import plan
     from mapper.units import parse_fraction
 
-    work, reference, table = _work(asked, machine, length, batch, progress)
+    batch, calls = sizes
+    work, reference, table = work_of(asked, machine, length, batch // calls, progress)
+    if calls > 1:
+        require_batched(work, batch // calls)
     auto = asked.columns == [AUTO]
     if not auto:
         work, reference = in_columns(work, reference, columns_of(asked.columns))
     limits = asked.limits(machine, work.costed)
-    if asked.problem_out is not None:
-        graph, costs, kept = work, table, limits
-        if asked.objective_model is not None:
-            graph, costs, kept = pipedream_instance(work, machine, asked.bandwidth, asked.replicas, limits)
-        write_problem(asked.problem_out, graph, machine, costs, kept, progress, length if asked.lengths else None)
+    _write_problem(asked, work, table, machine, limits, progress, length)
     if asked.objective_model is not None:
         return Made(pipedream_plan(work, reference, machine, asked.bandwidth, asked.replicas, limits,
                                    asked.near_optimal, stop, progress.say))  # fmt: skip
@@ -142,9 +174,9 @@ def _planned(asked: Asked, machine: Machine, length: int | None, batch: int, sto
         if columns:
             progress.say(f"Columns: {', '.join(f'{op}={count}' for op, count in columns.items())} ...")
         made = plan(
-            graph, machine, costs=table, model=split, batch=batch, progress=progress.say, limits=limits, stop=stop,
-            objective=objective_of(asked.objective), planner=asked.planner, strategy=asked.placement,
-            near_optimal=parse_fraction(asked.near_optimal or ("0" if work.costed else "1%")),
+            graph, machine, costs=table, model=split, batch=batch, micro_batches=calls, progress=progress.say,
+            limits=limits, stop=stop, objective=objective_of(asked.objective), planner=asked.planner,
+            strategy=asked.placement, near_optimal=parse_fraction(asked.near_optimal or ("0" if work.costed else "1%")),
         )  # fmt: skip
         return Split(made, graph, columns)
 
@@ -152,7 +184,20 @@ def _planned(asked: Asked, machine: Machine, length: int | None, batch: int, sto
     return Made(found.plan, compared(found.plan, found.graph, table, limits, asked.against, progress.say))
 
 
-def _work(
+def _write_problem(
+    asked: Asked, work: Graph, table: CostTable | None, machine: Machine, limits: Limits, progress: Progress,
+    length: int | None,
+) -> None:  # fmt: skip
+    """Writes the instance of the request where that was asked for."""
+    if asked.problem_out is None:
+        return
+    graph, costs, kept = work, table, limits
+    if asked.objective_model is not None:
+        graph, costs, kept = pipedream_instance(work, machine, asked.bandwidth, asked.replicas, limits)
+    write_problem(asked.problem_out, graph, machine, costs, kept, progress, length if asked.lengths else None)
+
+
+def work_of(
     asked: Asked, machine: Machine, length: int | None, batch: int, progress: Progress
 ) -> tuple[Graph, ModelRef, CostTable | None]:
     """What is to be planned: the graph of a model or of a file, with the costs that a file brings."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections import deque
@@ -15,6 +16,7 @@ import torch
 from mapper.errors import UsageError
 from mapper.execution.layout import lay_out, output_homes, stage_programs
 from mapper.execution.memory import Memory, Semaphore
+from mapper.execution.micro_batches import Tensors, joined, split
 from mapper.execution.place import Claim, Places, resolve_pus
 from mapper.execution.replica import Counters
 from mapper.execution.ring import FEEDER_ID, Consumer, Producer
@@ -101,8 +103,10 @@ class Executor:
         self._stack = ExitStack()
         self._running = False
         self._stream: object | None = None
-        self._next_in = self._next_out = 0
+        self._calls = plan.request.micro_batches
+        self._next_in = self._next_out = self._first = 0
         self._put_ns: deque[int] = deque()
+        self._item_ns = 0
         self._latencies: deque[float] = deque(maxlen=KEPT_LATENCIES)
 
     def __enter__(self) -> Self:
@@ -158,7 +162,8 @@ class Executor:
         del self._feed, self._collect, self._memory, self._workers  # nothing else keeps the shared memory
 
     def map(self, items: Iterable[Item]) -> Iterator[Output]:
-        """The model's outputs for `items`, in order: a tensor each if the model returns one, else a tuple.
+        """The model's outputs for `items`, in order: a tensor each if the model returns one, else a tuple. Where the
+        plan has items in micro-batches, an item is that many batches of the program's inputs, one behind the other.
 
         Lazy: an item is taken only when there is room for it, so that `items` may be endless. Outputs are the
         caller's own. Another call of `map` ends this stream; so does leaving it, and what is in flight is dropped.
@@ -168,9 +173,18 @@ class Executor:
                 "the executor is not running", advice="Use it as: with mapper.Executor(plan, model) as ..."
             )
         self._stream = token = object()
-        return self._results(iter(items), token)
+        taken = (tensors_of(self._program, item, self._calls) for item in items)
+        if self._calls == 1:
+            return map(_single, self._results(taken, token))
+        parts = (part for item in taken for part in split(item, self._calls))
+        return self._joined(self._results(parts, token))
 
-    def _results(self, items: Iterator[Item], token: object) -> Iterator[Output]:
+    def _joined(self, results: Iterator[Tensors]) -> Iterator[Output]:
+        """The outputs of items from those of their micro-batches."""
+        while parts := list(itertools.islice(results, self._calls)):
+            yield _single(joined(parts))
+
+    def _results(self, items: Iterator[list[torch.Tensor]], token: object) -> Iterator[Tensors]:
         self._drop_leftovers(token)
         exhausted = False
         while True:
@@ -178,11 +192,10 @@ class Executor:
             room = self._next_in - self._next_out < self.plan.predicted.window
             if not exhausted and room and not self._ready():
                 try:
-                    item = next(items)
+                    tensors = next(items)
                 except StopIteration:
                     exhausted = True
                     continue
-                tensors = tensors_of(self._program, item)
                 self._require(token)
                 self._put(tensors)
             elif self._next_in > self._next_out:
@@ -201,6 +214,7 @@ class Executor:
         while self._next_in > self._next_out:
             self._require(token)
             self._get()
+        self._first = self._next_out
 
     def _ready(self) -> bool:
         """Whether the oldest item in flight is done."""
@@ -220,7 +234,7 @@ class Executor:
         self._put_ns.append(now)
         self._next_in += 1
 
-    def _get(self) -> Output:
+    def _get(self) -> Tensors:
         number = self._next_out
         try:
             views = [view for consumer in self._collect for view in consumer.take(number)]
@@ -230,9 +244,16 @@ class Executor:
         except BaseException:
             self.close(kill=True)  # the rings are in no known state
             raise
-        self._latencies.append((time.monotonic_ns() - self._put_ns.popleft()) / 1e9)
+        self._note_latency((number - self._first) % self._calls)
         self._next_out += 1
-        return outputs if len(outputs) > 1 else outputs[0]
+        return outputs
+
+    def _note_latency(self, place: int) -> None:
+        """Notes how long an item took, when the last of its micro-batches is there: the one at `place` is."""
+        put = self._put_ns.popleft()
+        self._item_ns = put if place == 0 else self._item_ns
+        if place == self._calls - 1:
+            self._latencies.append((time.monotonic_ns() - self._item_ns) / 1e9)
 
     def _wait(self, semaphore: Semaphore) -> None:
         """Waits in slices, and looks after the workers between them."""
@@ -264,6 +285,11 @@ class Executor:
             ))  # fmt: skip
         stages = tuple(_stage(s, [w for w in workers if w.stage == s]) for s in range(len(self.plan.stages)))
         return Statistics(stages=stages, workers=tuple(workers), latencies_s=tuple(self._latencies))
+
+
+def _single(outputs: Tensors) -> Output:
+    """The only output, or all of several."""
+    return tuple(outputs) if len(outputs) > 1 else outputs[0]
 
 
 def _places(plan: Plan, machine: Machine | None, remap: bool, oversubscribe: bool) -> Places:

@@ -15,6 +15,7 @@ import torch
 from mapper.errors import PromiseBroken, UsageError
 from mapper.execution.bundle import Sample
 from mapper.execution.executor import TIMEOUT_S, Executor, Output
+from mapper.execution.micro_batches import Tensors, joined, split
 from mapper.execution.reference import Difference, Outputs, Reference, difference_of, reference_of, torch_threads
 from mapper.execution.source import Item, Runnable, Source, realised_source, source_of, tensors_of
 from mapper.host.load import busy_between, snapshot
@@ -126,9 +127,11 @@ def run(
         raise UsageError("a run needs at least one item, and a warm-up of none or more")
     source = _source(plan, model)
     del model
-    streamed = [tensors_of(source.program, item) for item in inputs or drawn_items(plan, source, DISTINCT_ITEMS, seed)]
-    reference = reference_of(plan, source, streamed, tolerance)
-    warmup = plan.predicted.window + len(streamed) if warmup is None else warmup
+    calls = plan.request.micro_batches
+    given = inputs or _items_of(drawn_items(plan, source, DISTINCT_ITEMS * calls, seed), calls)
+    streamed = [tensors_of(source.program, item, calls) for item in given]
+    reference = _reference(plan, source, streamed, tolerance)
+    warmup = -(-plan.predicted.window // calls) + len(streamed) if warmup is None else warmup
     executor = Executor(plan, source, machine=machine, remap=remap, oversubscribe=oversubscribe, timeout_s=timeout_s)
     del source  # with it go the weights, once the executor has shared them
     with torch_threads(1), executor:  # feeding and comparing must not start threads on the workers' cores
@@ -137,6 +140,21 @@ def run(
     if measured.wrong is not None:
         raise OutputsDiffer(measured.wrong, measurement)
     return measurement
+
+
+def _items_of(parts: list[list[torch.Tensor]], calls: int) -> list[Tensors]:
+    """Items of `calls` micro-batches each."""
+    return [joined(parts[i : i + calls]) if calls > 1 else parts[i] for i in range(0, len(parts), calls)]
+
+
+def _reference(plan: Plan, source: Source, items: Sequence[Tensors], tolerance: float | None) -> Reference:
+    """What the outputs of `items` have to be (`reference_of`)."""
+    calls = plan.request.micro_batches
+    if calls == 1:
+        return reference_of(plan, source, items, tolerance)
+    found = reference_of(plan, source, [part for item in items for part in split(item, calls)], tolerance)
+    starts = range(0, len(found.outputs), calls)
+    return Reference(tuple(joined(found.outputs[i : i + calls]) for i in starts), found.origin)
 
 
 def _source(plan: Plan, model: Runnable | Source | None) -> Source:

@@ -135,8 +135,8 @@ def _traced(plan: Plan, module: torch.nn.Module) -> Source:
     return found
 
 
-def tensors_of(program: Program, item: Any) -> list[torch.Tensor]:
-    """The tensors of `item` in the order of the inputs of `program`, each checked.
+def tensors_of(program: Program, item: Any, calls: int = 1) -> list[torch.Tensor]:
+    """The tensors of `item`, which so many `calls` of `program` take, in the order of its inputs, each checked.
 
     Raises: BadInput naming the tensor that is missing, or whose shape or dtype is another.
     """
@@ -154,10 +154,11 @@ def tensors_of(program: Program, item: Any) -> list[torch.Tensor]:
             advice="An item is a tensor, a tuple in the order of the inputs, or a dict by input name.",
         )
     for given, tensor in zip(program.inputs, item, strict=True):
-        expected = f"{given.type.dtype}{list(given.type.shape)}"
+        shape = given.type.shape if calls == 1 else (given.type.shape[0] * calls, *given.type.shape[1:])
+        expected = f"{given.type.dtype}{list(shape)}"
         if not isinstance(tensor, torch.Tensor):
             raise BadInput("item", f"{given.name} is {type(tensor).__name__}, a tensor {expected} was expected")
-        if tuple(tensor.shape) != given.type.shape or tensor.dtype != getattr(torch, given.type.dtype):
+        if tuple(tensor.shape) != shape or tensor.dtype != getattr(torch, given.type.dtype):
             found = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
             raise BadInput("item", f"{given.name} is {found}, {expected} was planned for",
                            advice="Shapes are fixed by the plan; batch or pad items to it, or plan again.")  # fmt: skip

@@ -18,6 +18,7 @@ from mapper.graph.model import Graph
 from mapper.jsonio import plain, sha256
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Placed, evaluate, is_spread
+from mapper.plans.micro_batches import in_items
 from mapper.plans.model import Plan, Predicted, Stage
 
 RELATIVE = 1e-9
@@ -110,7 +111,8 @@ def violations(plan: Plan, graph: Graph, table: CostTable) -> list[str]:
     else:
         for i, (edge, other) in enumerate(zip(plan.edges, fresh.edges, strict=True)):
             found += _differences(edge, other, f"/edges/{i}")
-    return found + _differences(plan.predicted, fresh.predicted, "/predicted")
+    predicted = in_items(fresh.predicted, plan.request.micro_batches)
+    return found + _differences(plan.predicted, predicted, "/predicted")
 
 
 def _options(costs: dict[str, str]) -> str:
@@ -249,13 +251,15 @@ def _solver(plan: Plan) -> list[str]:
 
 
 def _totals(plan: Plan) -> list[str]:
-    predicted, found = plan.predicted, []
-    latency = sum(stage.load.total_s for stage in plan.stages)
+    predicted, calls, found = plan.predicted, plan.request.micro_batches, []
+    latency = sum(stage.load.total_s for stage in plan.stages) + (calls - 1) * predicted.period_s / calls
     if not _near(latency, predicted.latency_s):
         found.append(f"/predicted/latency_s: {predicted.latency_s:.9g}, but the loads add up to {latency:.9g}")
     if not _near(1 / predicted.period_s, predicted.throughput_per_s):
         found.append("/predicted/throughput_per_s: not 1 / period_s")
-    slowest = max(stage.load.total_s / len(stage.replicas) for stage in plan.stages)
+    if plan.request.batch % calls:
+        found.append(f"/request/micro_batches: {calls}, but an item has {plan.request.batch} elements")
+    slowest = calls * max(stage.load.total_s / len(stage.replicas) for stage in plan.stages)
     if predicted.period_s < slowest * (1 - RELATIVE):
         found.append(f"/predicted/period_s: {predicted.period_s:.9g}, but a stage needs {slowest:.9g}")
     if predicted.cores_used != len(plan.cores):

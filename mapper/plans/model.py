@@ -57,6 +57,7 @@ class Request(PlanRecord):
     objective: Literal["throughput", "latency", "cores"] = "throughput"
     limits: dict[str, Any] = {}
     batch: int = 1
+    micro_batches: int = Field(default=1, ge=1, description="calls of the model that an item of `batch` is split into")
     backend: str = "eager"
     costs: dict[str, str] = {}
 

@@ -41,6 +41,8 @@ def _subject(plan: Plan) -> str:
     batch, noun = plan.request.batch, plan.model.item_name
     item = f"1 {noun}" if batch == 1 else f"{batch} {plural(noun)}"
     items = "" if item == "1 item" else f", items of {item}"
+    if plan.request.micro_batches > 1:
+        items += f" in {plan.request.micro_batches} micro-batches"
     machine = plan.machine
     return f"{plan.model.title or plan.model.name}{items}, on {machine.title or machine.name} ({shape(machine)})"
 

@@ -38,18 +38,24 @@ class Row:
     slack: float = COARSE
 
 
-def alternatives(space: Space, chosen: Solution, limits: Limits) -> tuple[Alternative, ...]:
+def alternatives(space: Space, chosen: Solution, limits: Limits, calls: int = 1) -> tuple[Alternative, ...]:
     """What people do without a planner, always; of the others those that no listed plan beats in all of rate,
-    latency and cores. The chosen plan itself is left out."""
+    latency and cores. The chosen plan itself is left out. Of items that are `calls` of the model."""
     if space.stop.reached:
         return ()
     wanted = _habits(space)
     if limits.as_options():
         one_each = limits.max_replicas == 1 and len(space.problem.configs) == 1  # the default of graphs with times
         wanted.append(Row("best", "--replicas any" if one_each else "", Limits()))
-    wanted += _within_latencies(space, chosen, limits)
+    wanted += _within_latencies(space, chosen, limits) if calls == 1 else ()
     own = (1 / chosen.period_s, chosen.latency_s, _cores(chosen, space))
-    return _listed(own, list(_found(space, wanted, limits.max_cores)))
+    return tuple(_of_items(row, calls) for row in _listed(own, list(_found(space, wanted, limits.max_cores))))
+
+
+def _of_items(row: Alternative, calls: int) -> Alternative:
+    """`row`, which is of calls, for items of so many (`plans.micro_batches`)."""
+    latency_s = row.latency_s + (calls - 1) / row.throughput_per_s
+    return row.model_copy(update={"throughput_per_s": row.throughput_per_s / calls, "latency_s": latency_s})
 
 
 def _listed(own: Point, found: list[tuple[Row, Alternative]]) -> tuple[Alternative, ...]:

@@ -11,6 +11,7 @@ from mapper.graph.model import Graph
 from mapper.plans.account import Binding, binding_of
 from mapper.plans.check import value_of
 from mapper.plans.evaluate import Evaluation
+from mapper.plans.micro_batches import in_calls
 from mapper.plans.model import Plan
 from mapper.program.columns import most_columns
 
@@ -94,7 +95,7 @@ def _touched(graph: Graph, op: str) -> int:
 
 def _binding(found: Split) -> Binding:
     plan = found.plan
-    made = Evaluation(plan.stages, plan.edges, plan.predicted)
+    made = Evaluation(plan.stages, plan.edges, in_calls(plan.predicted, plan.request.micro_batches))
     return binding_of(made, found.graph, plan.machine, roofline(found.graph, plan.machine))
 
 

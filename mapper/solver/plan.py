@@ -17,6 +17,7 @@ from mapper.jsonio import plain, sha256
 from mapper.machine.model import Machine
 from mapper.machine.synthetic import with_own_memory
 from mapper.plans.check import optimal_gap, value_of, violations
+from mapper.plans.micro_batches import in_items
 from mapper.plans.model import ModelRef, Plan, Proof, Request, Solver, Status
 from mapper.plans.reference import reference_of
 from mapper.solver.aim import Aim, aimed
@@ -24,6 +25,7 @@ from mapper.solver.alternatives import alternatives
 from mapper.solver.candidates import Case
 from mapper.solver.fitting import Fitting
 from mapper.solver.infeasible import infeasible
+from mapper.solver.micro_batches import found_for_items
 from mapper.solver.peers.plans import attributed, fitting_by, require_kept
 from mapper.solver.placement.strategies import OPTIMAL
 from mapper.solver.problem import Limits, Objective, Problem, problem_of
@@ -54,6 +56,7 @@ def plan(
     near_optimal: float = NEAR_OPTIMAL,
     model: ModelRef | None = None,
     batch: int = 1,
+    micro_batches: int = 1,
     progress: Progress = silent,
     time_limit_s: float | None = None,
     stop: Stop | None = None,
@@ -68,6 +71,9 @@ def plan(
     interrupted (`stop.interrupted` then), the best plan so far is taken. `planner` (`solver.peers`) and `strategy` (the
     placement, `solver.placement`) name what others do.
 
+    `graph` is of one call of the model; `micro_batches` calls make an item of `batch` elements, and limits, values and
+    what is predicted are of items.
+
     A graph that brings its own times is planned with those; where tensors have bytes only, `costs` must price them
     (`cost.imported.given_costs`). Under a limit on memory, each unit of `uniform:K` has memory of its own.
 
@@ -75,27 +81,30 @@ def plan(
     NoPlanInTime where no placement of what was found keeps the limits; AssertionError, a bug of the planner, if the
     plan fails its own check.
     """
-    limits = _within_quota(limits or Limits(), machine)
+    limits = within_quota(limits or Limits(), machine)
     machine = machine if limits.node_memory_bytes is None else with_own_memory(machine)
     table = costs or (given_costs(graph) if graph.costed else roofline(graph, machine, configurations(machine)))
     if limits.stages is not None and limits.stages > len(graph.ops):
         raise UsageError(f"{limits.stages} stages were asked for, but {graph.name} has {len(graph.ops)} ops")
     problem = problem_of(graph, machine, table, limits)
     space = Space(problem, progress=progress, stop=stop or Stop(time_limit_s))
-    aim, found = _found(Case(graph, machine, table, space), objective, limits, near_optimal, planner, strategy)
+    if micro_batches > 1:
+        _require_own(planner, strategy)
+    case = Case(graph, machine, table, space)
+    aim, found = _found(case, objective, limits, near_optimal, micro_batches, planner, strategy)
     made = Plan(
         model=model or reference_of(graph),
         machine=machine,
         fingerprint=machine.fingerprint,
         request=Request(
-            objective=objective, limits=limits.as_options(), batch=batch,
+            objective=objective, limits=limits.as_options(), batch=batch, micro_batches=micro_batches,
             costs={"source": table.source, **table.options},
         ),
-        solver=_solver(space, table, found, aim, near_optimal, _assumptions(machine, table, aim.objective, limits)),
-        predicted=found.evaluation.predicted,
+        solver=_solver(case, found, aim, micro_batches, near_optimal, limits),
+        predicted=in_items(found.evaluation.predicted, micro_batches),
         stages=found.evaluation.stages,
         edges=found.evaluation.edges,
-        alternatives=alternatives(space, found.solution, limits),
+        alternatives=alternatives(space, found.solution, limits, micro_batches),
         provenance={"mapper": __version__, "topology_sha256": sha256(plain(machine))},
     )  # fmt: skip
     made = attributed(made, planner, strategy, found.solution, problem)
@@ -106,10 +115,12 @@ def plan(
 
 
 def _found(
-    case: Case, objective: Objective, limits: Limits, near_optimal: float, planner: str, strategy: str
+    case: Case, objective: Objective, limits: Limits, near_optimal: float, calls: int, planner: str, strategy: str
 ) -> tuple[Aim, Fitting]:
-    """The placed plan, and what was aimed at. Raises: as `plan`."""
+    """The placed plan, and what was aimed at, for items of so many `calls`. Raises: as `plan`."""
     fine = optimal_gap(case.table.source) / 4
+    if calls > 1:
+        return found_for_items(case, objective, limits, near_optimal, fine, calls)
     try:
         aim = aimed(case.space, objective, limits, fine)
         return aim, fitting_by(planner, strategy, case, aim.limits, limits, near_optimal, fine)
@@ -117,7 +128,13 @@ def _found(
         raise (error if error.levers else infeasible(case.space, limits)) from None
 
 
-def _within_quota(limits: Limits, machine: Machine) -> Limits:
+def _require_own(planner: str, strategy: str) -> None:
+    """Refuses what others do where it has no meaning. Raises: UsageError."""
+    if (planner, strategy) != (OPTIMAL, OPTIMAL):
+        raise UsageError("other planners and placements know no micro-batches: give --micro-batches 1")
+
+
+def within_quota(limits: Limits, machine: Machine) -> Limits:
     """`limits` with no more cores than the system grants the time of."""
     if machine.cpu_quota is None:
         return limits
@@ -125,12 +142,11 @@ def _within_quota(limits: Limits, machine: Machine) -> Limits:
     return dataclasses.replace(limits, max_cores=min(limits.max_cores or granted, granted))
 
 
-def _solver(
-    space: Space, table: CostTable, found: Fitting, aim: Aim, near_optimal: float, assumptions: tuple[str, ...]
-) -> Solver:
+def _solver(case: Case, found: Fitting, aim: Aim, calls: int, near_optimal: float, limits: Limits) -> Solver:
     """What was proved. The plan's own distances can only cost more than the least ones that the bound assumes."""
-    objective = value_of(aim.objective, found.evaluation.predicted)
-    best = found.best_period_s if aim.objective == "throughput" else objective
+    space, table = case.space, case.table
+    objective = value_of(aim.objective, in_items(found.evaluation.predicted, calls))
+    best = found.best_period_s * calls if aim.objective == "throughput" else objective
     bound = min(aim.bound if aim.bound is not None else found.bound_s, best)
     gap = max(0.0, (best - bound) / best)
     status: Status = "optimal" if gap <= optimal_gap(table.source) * (1 + 1e-6) else "feasible"
@@ -141,13 +157,16 @@ def _solver(
         bound=bound,
         gap=gap,
         near_optimal=near_optimal,
-        proved=Proof(space=_searched(space, table, found.solution.whole_space), assumptions=assumptions),
+        proved=Proof(
+            space=searched(space, table, found.solution.whole_space),
+            assumptions=assumptions_of(case.machine, table, aim.objective, limits),
+        ),
         tie_break="complete" if found.complete else "incomplete",
-        versions=_versions(),
+        versions=versions_used(),
     )
 
 
-def _searched(space: Space, table: CostTable, whole: bool) -> str:
+def searched(space: Space, table: CostTable, whole: bool) -> str:
     """Which plans were searched. The bound holds for all of them, also where some were not."""
     kind = "all" if whole or space.ideals.complete else "some of the"
     of = f" of {space.blocks} blocks of neighbouring ops" if space.blocks else ""
@@ -155,7 +174,8 @@ def _searched(space: Space, table: CostTable, whole: bool) -> str:
     return f"{kind} chains of ideals{of} × {what} × any number of replicas"
 
 
-def _assumptions(machine: Machine, table: CostTable, objective: Objective, limits: Limits) -> tuple[str, ...]:
+def assumptions_of(machine: Machine, table: CostTable, objective: Objective, limits: Limits) -> tuple[str, ...]:
+    """What a proof takes for granted."""
     if table.source == GIVEN:
         return GIVEN_ASSUMPTIONS
     kinds = ("every core is as fast as the slowest kind",) if machine.core_kinds else ()
@@ -173,7 +193,8 @@ def _names(problem: Problem) -> str:
     return " and ".join([*([", ".join(parts)] if parts else []), whole])
 
 
-def _versions() -> dict[str, Any]:
+def versions_used() -> dict[str, Any]:
+    """What decides a plan besides its inputs."""
     import ortools
 
     return {"mapper": __version__, "ortools": ortools.__version__}

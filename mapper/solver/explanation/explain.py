@@ -20,6 +20,7 @@ from mapper.plans.account import Binding, binding_of
 from mapper.plans.check import violations
 from mapper.plans.costs import costs_of, planned_graph
 from mapper.plans.evaluate import Evaluation
+from mapper.plans.micro_batches import in_calls
 from mapper.plans.model import Alternative, Plan
 from mapper.solver.columns import binding_op
 from mapper.solver.explanation.levers import levers, unit_levers
@@ -133,10 +134,12 @@ def explain(
     if broken:
         raise PromiseBroken(f"the plan breaks {len(broken)} of its promises, such as {broken[0]}",
                             advice="mapper check says which; plan again before asking why.")  # fmt: skip
-    made = Evaluation(plan.stages, plan.edges, plan.predicted)
+    made = Evaluation(plan.stages, plan.edges, in_calls(plan.predicted, plan.request.micro_batches))
     found = Explanation(plan, binding_of(made, graph, plan.machine, table))
     if set(only) <= {"binding"}:
         return found
+    if plan.request.micro_batches > 1:
+        raise UsageError("only what binds is explained of plans for items in micro-batches", advice="--only binding")
     case = case_of(plan, graph, table)
     try:
         progress("planning the request again ...")
