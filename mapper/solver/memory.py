@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,14 +32,11 @@ def stage_memory(original: Problem, reduction: Reduction, member: NDArray[np.boo
     home = np.empty(original.ops, dtype=int)
     for new, ops in enumerate(reduction.members):
         home[list(ops)] = new
-    shared, each = np.empty(len(costs.source)), np.empty(len(costs.source))
-    for at in range(0, len(shared), CHUNK):
-        pairs = slice(at, at + CHUNK)
-        inside = (member[costs.target[pairs]] & ~member[costs.source[pairs]])[:, home]
-        shared[pairs] = inside @ original.memory.own_bytes
-        for weight in original.memory.weights:
-            shared[pairs] += weight.bytes * inside[:, list(weight.users)].any(axis=1)
-        each[pairs] = _live(original, inside) + original.ring_slots * _entering(original, inside)
+    weights = [(weight.bytes, weight.users) for weight in original.memory.weights]
+    shared, each = _of_pairs(
+        costs, member[:, home], original.memory.own_bytes, weights,
+        lambda inside: _live(original, inside) + original.ring_slots * _entering(original, inside),
+    )  # fmt: skip
     return StageMemory(shared, each + original.memory.process_bytes)
 
 
@@ -56,17 +53,27 @@ def least_memory(
         touched[list(tensor.readers)] += tensor.bytes
     most = np.array([touched[list(ops)].max() for ops in heads])
     block = {v: b for b, ops in enumerate(heads) for v in ops}
+    users = [(weight.bytes, sorted({block[v] for v in weight.users if v in block})) for weight in memory.weights]
+    shared, each = _of_pairs(costs, member, own, users, lambda inside: (inside * most).max(axis=1))
+    return StageMemory(shared, each + memory.process_bytes)
+
+
+def _of_pairs(
+    costs: Intervals, member: NDArray[np.bool_], own: Array, weights: Iterable[tuple[float, Sequence[int]]],
+    each_of: Callable[[NDArray[np.bool_]], Array],
+) -> tuple[Array, Array]:  # fmt: skip
+    """For every pair the bytes that its stage holds once, `own` ones and `weights` (bytes, who uses them), and those of
+    each replica, which `each_of` gives from what is inside: (pairs, columns of `member`)."""
+    known = [(size, list(users)) for size, users in weights if len(users)]
     shared, each = np.empty(len(costs.source)), np.empty(len(costs.source))
     for at in range(0, len(shared), CHUNK):
         pairs = slice(at, at + CHUNK)
         inside = member[costs.target[pairs]] & ~member[costs.source[pairs]]
         shared[pairs] = inside @ own
-        for weight in memory.weights:
-            users = sorted({block[v] for v in weight.users if v in block})
-            if users:
-                shared[pairs] += weight.bytes * inside[:, users].any(axis=1)
-        each[pairs] = (inside * most).max(axis=1)
-    return StageMemory(shared, each + memory.process_bytes)
+        for size, users in known:
+            shared[pairs] += size * inside[:, users].any(axis=1)
+        each[pairs] = each_of(inside)
+    return shared, each
 
 
 @dataclass(frozen=True)
