@@ -139,7 +139,8 @@ def main() -> None:
                 found = row(model, graph, machine, name, limits)
                 rows.append(found)
                 print(f"{model:16} {topo:14} {name:14} {found.status:10} gap {found.gap:7.3%} {found.stages:3} stages "
-                      f"{found.workers:4} workers {found.seconds:6.1f} s {found.cpu_s:6.1f} CPU", flush=True)  # fmt: skip
+                      f"{found.workers:4} workers {found.seconds:6.1f} s, CPU {found.cpu_s:6.1f}",
+                      flush=True)  # fmt: skip
                 if given.output:
                     given.output.write_text(json.dumps([asdict(r) for r in rows], indent=1))
     print()
