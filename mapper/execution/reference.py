@@ -77,9 +77,8 @@ def _whole(plan: Plan, source: Source, teams: Sequence[int]) -> Callable[..., Ou
         return eager.prepare(source.program, source.weights, teams[0])
     threads = [stage.replicas[0].configuration.threads for stage in plan.stages]
 
-    def threads_of(op: str) -> int | None:
-        stage = plan.stage_of.get(op)
-        return None if stage is None else threads[stage]
+    def threads_of(op: str) -> int:
+        return threads[plan.stage_of.get(op, 0)]  # outputs that no stage computes are the first one's
 
     return lambda *item: interpret(source.program, source.weights, item, threads_of)
 

@@ -37,12 +37,13 @@ KIND_OF: dict[str, Kind] = {name: kind for kind, names in _KINDS.items() for nam
 
 
 def graph_of(program: Program) -> Graph:
-    """The graph of `program`: its ops without the free ones, tuples and their parts as one op with several tensors.
+    """The graph of `program`: its ops without the free and the prepared ones, tuples and their parts as one op with
+    several tensors. What is prepared is a weight of the ops that read it, in place of the weights behind it.
 
     Raises: BadInput when nothing is left to compute.
     """
-    if views(program).free.issuperset(op.name for op in program.ops):
-        raise BadInput(program.name, "the model computes nothing: it has no op, or only views")
+    if views(program).stageless.issuperset(op.name for op in program.ops):
+        raise BadInput(program.name, "the model computes nothing: no op, other than views, depends on its inputs")
     return _Measure(program).graph().with_program(program)
 
 
@@ -50,7 +51,11 @@ class _Measure:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.views: Views = views(program)
-        self.owner = {op.name: self._owner(op) for op in program.ops if op.name not in self.views.free}
+        self.prepared = _names_of_prepared(program, self.views)
+        self.weight_bytes = {weight.name: weight.type.bytes for weight in program.weights} | {
+            called: program.op[name].type.bytes for name, called in self.prepared.items()
+        }
+        self.owner = {op.name: self._owner(op) for op in program.ops if op.name not in self.views.stageless}
         self.pulled: set[str] = set()
 
     def _owner(self, op: ProgramOp) -> str:
@@ -83,11 +88,18 @@ class _Measure:
             program_sha256=self.program.sha256,
         )
 
+    def _root(self, reference: Reference) -> Reference | None:
+        """The value that holds the data of `reference`; what is prepared is a weight."""
+        root = self.views.root_of(reference)
+        if root is not None and root[0] == "op" and root[1] in self.prepared:
+            return ("weight", self.prepared[root[1]])
+        return root
+
     def _operands(self, op: ProgramOp) -> list[tuple[Reference, TensorType]]:
         """What `op` reads, constants left out: the value that holds the data, and the type in which the op sees it."""
         out = []
         for kind, name in op.operands():
-            root = self.views.root_of((kind, name))
+            root = self._root((kind, name))
             if root is not None and not (kind == "op" and self.program.op[name].many):
                 out.append((root, self.program.type_of({kind: name})))
         return out
@@ -100,7 +112,7 @@ class _Measure:
         """The graph ops that read each value, in order, once each; reads within an op are left out."""
         out: dict[Reference, list[str]] = {}
         for op in self.program.ops:
-            if op.name in self.views.free:
+            if op.name in self.views.stageless:
                 continue
             for root, _ in self._operands(op):
                 if root[0] == "op" and self.owner[root[1]] == self.owner[op.name]:
@@ -114,7 +126,7 @@ class _Measure:
         out = []
         for name, reference in zip(self.program.output_names, self.program.outputs, strict=True):
             ((kind, value),) = reference.items()
-            root = self.views.root_of((kind, value))
+            root = self._root((kind, value))
             owner = (self.owner[root[1]],) if root is not None and root[0] == "op" else ()
             out.append(Boundary(name=name, ops=owner, bytes=self.program.type_of(reference).bytes))
         return out
@@ -141,25 +153,40 @@ class _Measure:
         )
 
     def _use(self, op: ProgramOp, kind: Kind, name: str, results: list[TensorType]) -> WeightUse:
-        whole = self.program.weight[name].type.bytes
+        whole = self.weight_bytes[name]
         touched = min(whole, sum(t.bytes for t in results)) if kind == "embedding" else whole
         return WeightUse(name=name, bytes=whole, touched_bytes=touched)
 
     def _pull(self, op: ProgramOp) -> int:
-        """How many free ops, and parts of tuples, run for `op` and for none before it."""
+        """How many free ops, and parts of tuples, run for `op` and for none before it. Prepared ones have run."""
         parts = (
             sum(1 for other in self.program.ops if other.target == "getitem" and self._owner(other) == op.name)
             if op.many
             else 0
         )
-        pending, count = [n for n in op.references("op") if n in self.views.free], 0
+        pulled = self.views.free - self.views.prepared
+        pending, count = [n for n in op.references("op") if n in pulled], 0
         while pending:
             name = pending.pop()
             if name not in self.pulled:
                 self.pulled.add(name)
                 count += 1
-                pending += [n for n in self.program.op[name].references("op") if n in self.views.free]
+                pending += [n for n in self.program.op[name].references("op") if n in pulled]
         return parts + count
+
+
+def _names_of_prepared(program: Program, found: Views) -> dict[str, str]:
+    """What each prepared tensor is called as a weight: as its op, with as many ' as make it no other's name."""
+    out: dict[str, str] = {}
+    taken = {*program.weight, *program.op}
+    for op in program.ops:
+        if op.name in found.prepared and op.name not in found.free and not op.many:
+            called = op.name
+            while called in program.weight or (called != op.name and called in taken):
+                called += "'"
+            taken.add(called)
+            out[op.name] = called
+    return out
 
 
 def kind_of(op: ProgramOp) -> Kind:

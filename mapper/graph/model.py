@@ -1,7 +1,8 @@
 """The costed graph: what each op computes, reads and writes, and which tensors flow between ops.
 
 Graph inputs and outputs are no ops here: the process that feeds and collects hands them over, at no cost to the
-stages (problem.md, *feeder*). Free ops of the program (views, constants) are folded into the ops that read them.
+stages (problem.md, *feeder*). Free ops of the program (views, constants) are folded into the ops that read them;
+prepared ones, which depend on weights alone, are weights of these (`mapper/program/views.py`).
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ Scalar = bool | int | float | str
 
 
 class WeightUse(Record):
-    """A weight that an op reads: `touched_bytes` of its `bytes` for an item (an embedding reads some rows)."""
+    """A weight that an op reads: `touched_bytes` of its `bytes` for an item (an embedding reads some rows).
+
+    What is prepared (computed once, from other weights) is a weight that is called as its op.
+    """
 
     name: str
     bytes: int = Field(ge=0)
@@ -48,7 +52,8 @@ class WeightUse(Record):
 
 
 class Op(Record):
-    """A node. `elements` are those of its result; `nodes` counts the program ops that run with it, itself included.
+    """A node. `elements` are those of its result; `nodes` counts the program ops that run with it for each item,
+    itself included.
 
     Where a file gives costs: `proc_s` seconds of an item on one unit (`backward_s` of its backward pass, which is only
     kept), `memory_bytes` that the op takes there. Ops of one class `together` must share a stage. `given` is what

@@ -10,12 +10,13 @@ from mapper.program.views import Reference, Views, views
 
 
 def split(program: Program, stages: Sequence[Sequence[str]]) -> tuple[Program, ...]:
-    """One program a stage: its ops, the free ops that they read, and exactly the values that cross its borders.
+    """One program a stage: its ops, the free and prepared ops that they read, and exactly the values that cross its
+    borders.
 
-    `stages` partitions the ops of `program` that are not free, parts of a tuple (`getitem`) left out: they stay with
-    the op that returns it. An input of a stage is named after the model input or the op whose tensor it is; an output
-    is either read by a later stage or an output of the model. Stages must be in an order in which values only flow
-    forward.
+    `stages` partitions the ops of `program` that are neither free nor prepared, parts of a tuple (`getitem`) left out:
+    they stay with the op that returns it. An input of a stage is named after the model input or the op whose tensor it
+    is; an output is either read by a later stage or an output of the model; those that no stage computes are the first
+    one's. Stages must be in an order in which values only flow forward.
 
     Raises: ValueError when `stages` is no such partition. Stages in another order come out with an input
     that no stage before them gives.
@@ -26,17 +27,19 @@ def split(program: Program, stages: Sequence[Sequence[str]]) -> tuple[Program, .
 
 
 def _homes(program: Program, stages: Sequence[Sequence[str]], seen: Views) -> dict[str, int]:
-    """The stage of every op that is not free."""
+    """The stage of every op that has one."""
     home = {name: s for s, names in enumerate(stages) for name in names}
     if len(home) != sum(len(names) for names in stages):
         raise ValueError("an op is in two stages")
     for name in home:
-        if name not in program.op or name in seen.free or program.op[name].target == "getitem":
+        if name not in program.op or name in seen.stageless or program.op[name].target == "getitem":
             raise ValueError(f"{name!r} is no op that a stage could have")
     for op in program.ops:
+        if op.name in seen.stageless:
+            continue
         if op.target == "getitem":
             home[op.name] = home[next(op.references("op"))]
-        elif op.name not in seen.free and op.name not in home:
+        elif op.name not in home:
             raise ValueError(f"{op.name} is in no stage")
     return home
 
@@ -54,9 +57,7 @@ class _Cut:
         """The stage as a program of its own."""
         outputs = self._outputs()
         for op in self.whole.ops:
-            if op.name in self.views.free:
-                continue
-            if self.home[op.name] == self.s:
+            if self.home.get(op.name) == self.s:
                 self._want(("op", op.name))
         for output in outputs:
             self._want(output)
@@ -82,21 +83,20 @@ class _Cut:
         """What leaves: tensors of this stage that later stages read, and outputs of the model that belong here."""
         leaving: dict[Reference, None] = {}
         for op in self.whole.ops:
-            if op.name in self.views.free or self.home[op.name] == self.s:
+            if self.home.get(op.name, self.s) == self.s:
                 continue
             for root in self._roots(op):
                 if root[0] == "op" and self.home[root[1]] == self.s:
                     leaving[root] = None
         for output in self.whole.outputs:
             ((kind, name),) = output.items()
-            root_or_none = self.views.root_of((kind, name))
-            produced = root_or_none is not None and root_or_none[0] == "op"
-            if (self.home[root_or_none[1]] if produced and root_or_none else 0) == self.s:
+            behind = self.views.root_of((kind, name))
+            if (self.home.get(behind[1], 0) if behind is not None and behind[0] == "op" else 0) == self.s:
                 leaving[kind, name] = None
         return list(leaving)
 
     def _roots(self, op: ProgramOp) -> list[Reference]:
-        """The tensors that hold the data which `op` reads, through free ops."""
+        """The tensors of stages that hold the data which `op` reads, through free ops."""
         if op.target == "getitem":
             return []
         out = []
@@ -105,25 +105,23 @@ class _Cut:
         return out
 
     def _behind(self, name: str) -> list[Reference]:
-        if name not in self.views.free:
-            return [("op", name)]
         root = self.views.root[name]
-        return [] if root is None or root[0] != "op" else [root]
+        return [root] if root is not None and root[0] == "op" and root[1] in self.home else []
 
     def _want(self, reference: Reference) -> None:
-        """Takes in `reference`: from this stage, recomputed if free, or through the border."""
-        kind, name = reference
-        if kind == "weight":
-            self.weights.add(name)
-        elif kind == "input":
-            self.entering[reference] = self.whole.input[name].type
-        elif name not in self.views.free and self.home[name] != self.s:
-            self.entering[reference] = self.whole.op[name].type
-        elif name not in self.wanted:
-            self.wanted.add(name)
-            for part in ("op", "input", "weight"):
-                for operand in self.whole.op[name].references(part):
-                    self._want((part, operand))
+        """Takes in `reference`: from this stage, computed again if it has none, or through the border."""
+        pending = [reference]
+        while pending:
+            kind, name = reference = pending.pop()
+            if kind == "weight":
+                self.weights.add(name)
+            elif kind == "input":
+                self.entering[reference] = self.whole.input[name].type
+            elif self.home.get(name, self.s) != self.s:
+                self.entering[reference] = self.whole.op[name].type
+            elif name not in self.wanted:
+                self.wanted.add(name)
+                pending += self.whole.op[name].operands()
 
     def _rewritten(self, op: ProgramOp) -> ProgramOp:
         if not any(("op", name) in self.entering for name in references(op.args, "op", op.kwargs)):

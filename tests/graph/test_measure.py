@@ -13,12 +13,13 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from mapper.errors import BadInput
 from mapper.graph.model import Graph, Op
 from mapper.graph.trace import trace
 from mapper.jsonio import dumps, parse_json, plain
 from mapper.program.rebuild import rebuild
 from mapper.program.trace import trace_program
-from mapper.program.views import views
+from mapper.program.views import MOST_GROWTH_BYTES, views
 from tests.cards import traced_card
 from tests.program.modules import NAMES, case
 
@@ -159,14 +160,14 @@ def test_shared_weights_count_once() -> None:
     assert (embedding.kind, embedding.touched_bytes, head.kind, head.touched_bytes) == (
         "embedding", 2 * 6 * 8 * 4, "matmul", 50 * 8 * 4,
     )  # fmt: skip
-    assert graph.weights == {"embedding.weight": 1600, "positions.weight": 192}
+    assert graph.weights == {"embedding.weight": 1600, "embedding_1": 192}, "positions are prepared"
     assert graph.weight_bytes == 1792
 
 
 def test_full_views_and_constants_are_no_ops_but_are_counted_with_their_reader() -> None:
     graph = graph_of(lambda self, x: (x + 1).t().reshape(6, 5, 1)[None] + torch.arange(5)[:, None])
     assert [op.name for op in graph.ops] == ["add", "add_1"]
-    assert [op.nodes for op in graph.ops] == [1, 6]
+    assert [op.nodes for op in graph.ops] == [1, 4], "what is prepared runs for no item"
     assert [(t.producer, t.readers, t.bytes) for t in graph.tensors] == [("add", ("add_1",), 120)]
 
 
@@ -174,8 +175,72 @@ def test_full_views_and_constants_are_no_ops_but_are_counted_with_their_reader()
 def test_every_program_op_runs_with_exactly_one_graph_op(name: str) -> None:
     known = case(name)
     read = {n for op in known.program.ops for n in op.references("op")}
-    unread = views(known.program).free - read
-    assert sum(op.nodes for op in known.graph.ops) == len(known.program.ops) - len(unread)
+    found = views(known.program)
+    idle = (found.free - read) | found.prepared
+    assert sum(op.nodes for op in known.graph.ops) == len(known.program.ops) - len(idle)
+
+
+def test_a_prepared_tensor_is_a_weight_of_its_readers_and_no_op() -> None:
+    graph = graph_of(lambda self, x: (lambda bias: (x + bias).tanh() * bias)(self.square[:5].exp()))
+    assert [op.name for op in graph.ops] == ["add", "tanh", "mul"]
+    add, tanh, mul = (op.weights for op in graph.ops)
+    assert [(use.name, use.bytes, use.touched_bytes) for use in add] == [("exp", 120, 120)]
+    assert (mul, tanh) == (add, ()), "one weight, read twice"
+    assert (graph.weights, graph.flop) == ({"exp": 120}, 3 * 30), "nothing of the weight behind it, nor of its work"
+    assert [op.read_bytes for op in graph.ops] == [120, 120, 120]
+    assert [tensor.name for tensor in graph.tensors] == ["add", "tanh"]
+
+
+def test_prepared_ops_that_compute_the_same_are_one_weight() -> None:
+    graph = graph_of(
+        lambda self, x: (
+            (x + self.square[:5].exp()) * self.square[:5].exp() - self.square[1:].exp() / self.square[1:].tanh()
+        )
+    )
+    assert [[use.name for use in op.weights] for op in graph.ops] == [["exp"], ["exp"], ["div"]]
+    graph = graph_of(lambda self, x: x + self.square[:5].exp() - self.square[:5].tanh())
+    assert [[use.name for use in op.weights] for op in graph.ops] == [["exp"], ["tanh"]]
+
+
+def test_rows_of_a_prepared_table_are_touched_and_views_of_it_are_the_table() -> None:
+    graph = graph_of(lambda self, x, ids: x + functional.embedding(ids, self.table.weight * 2), X, torch.arange(5) * 3)
+    (rows,) = (op for op in graph.ops if op.kind == "embedding")
+    assert [(use.name, use.bytes, use.touched_bytes) for use in rows.weights] == [("mul", 2400, 120)]
+    product = op_of(lambda self, x: x @ (self.square * 2).t()[None].squeeze(0))
+    assert [(use.name, use.bytes) for use in product.weights] == [("mul", 144)]
+    assert (product.flop, product.nodes) == (360, 1)
+
+
+def test_parts_of_a_prepared_tuple_are_weights() -> None:
+    graph = graph_of(lambda self, x: (lambda low, where: x + low.sum() * where[0])(*self.square.sort(dim=1)))
+    uses = {use.name: use.bytes for op in graph.ops for use in op.weights}
+    assert uses == {"mul": 24}
+    graph = graph_of(lambda self, x: (lambda low, where: x * low[:5] + where[:5])(*self.square.sort(dim=1)))
+    assert {use.name: use.bytes for op in graph.ops for use in op.weights} == {"slice_1": 120, "slice_2": 240}
+
+
+def test_a_large_prepared_tensor_stays_an_op() -> None:
+    rows = MOST_GROWTH_BYTES // 24 + 1
+
+    def repeated(more: int) -> Graph:
+        return graph_of(lambda self, x: x + self.row.repeat(rows + more, 1).sum(0))
+
+    assert [op.name for op in repeated(0).ops] == ["add"]
+    assert [op.name for op in repeated(1).ops] == ["repeat", "sum_1", "add"]
+
+
+def test_an_output_that_is_prepared_has_no_op() -> None:
+    graph = graph_of(lambda self, x: (x + 1, self.square * 2, (self.square * 2).t()))
+    assert [out.ops for out in graph.outputs] == [("add",), (), ()]
+    with pytest.raises(BadInput, match="computes nothing"):
+        graph_of(lambda self, x: self.square * 2)
+
+
+def test_no_prepared_tensor_is_called_as_a_weight() -> None:
+    model = Model(lambda self, x: (x + self.square[:5].exp()) * self.exp)
+    model.exp = nn.Parameter(torch.randn(6))
+    graph = trace(model.eval(), (X,), name="mine")
+    assert graph.weights == {"exp'": 120, "exp": 24}
 
 
 def test_a_tuple_is_one_op_with_several_tensors() -> None:

@@ -51,7 +51,7 @@ def read_by(program: Program, stage: list[str]) -> set[str]:
     for name in stage:
         for reference in owner[name].operands():
             root = found.root_of(reference)
-            if root is not None and root[0] != "weight":
+            if root is not None and root[0] != "weight" and root[1] not in found.prepared:
                 out.add(root[1])
     return out - set(stage) - parts
 
