@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 AnyModel = Annotated[str | None, MODEL]
 AnyBatch = Annotated[str, typer.Option("--batch", help="Elements per item, or auto: as many as give the best rate.")]
+MicroBatches = Annotated[
+    str, typer.Option(help="Split an item into so many calls of the model, one behind the other; auto: what is best.")
+]
 Lengths = Annotated[str | None, typer.Option(help="One plan for each of these sequence lengths, such as 32,128,512.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write the plan here.")]
 
@@ -40,7 +43,8 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write the p
 def plan_command(
     context: typer.Context, model: AnyModel = None, graph: GraphFile = None, problem: ProblemFile = None,
     bandwidth: Bandwidth = None, topo: Topo = "host", cores: Cores = None,
-    groups: Groups = None, reserve: Reserve = None, batch: AnyBatch = "1", length: Length = None,
+    groups: Groups = None, reserve: Reserve = None, batch: AnyBatch = "1",
+    micro_batches: MicroBatches = "1", length: Length = None,
     lengths: Lengths = None, columns: Columns = None,
     weights: Weights = None, seed: Seed = None, trust: TrustFile = False,
     objective: Aim = "throughput",
