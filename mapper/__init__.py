@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mapper.plans.problem_plan import save_problem_plan as save_problem_plan
     from mapper.plans.source import graph_of_source as graph_of_source
     from mapper.solver.explanation.explain import explain as explain
+    from mapper.solver.front import front as front
     from mapper.solver.peers.against import against as against
     from mapper.solver.peers.pipedream import plan_pipedream as plan_pipedream
     from mapper.solver.plan import plan as plan
@@ -59,6 +60,7 @@ _HOMES = {
     "compare_machines": "mapper.machine.diff:compare",
     "discover": "mapper.machine.discover",
     "explain": "mapper.solver.explanation.explain",
+    "front": "mapper.solver.front",
     "graph_of_source": "mapper.plans.source",
     "load_graph": "mapper.graph.importers.load",
     "load_machine": "mapper.machine.files",
@@ -82,7 +84,7 @@ _HOMES = {
 
 __all__ = [
     "Executor", "Limits", "MapperError", "__version__", "against", "bench", "check", "check_problem_plan",
-    "compare_machines", "discover", "explain", "graph_of_source", "load_graph", "load_machine", "load_plan",
+    "compare_machines", "discover", "explain", "front", "graph_of_source", "load_graph", "load_machine", "load_plan",
     "load_problem_plan", "open_bundle", "plan", "plan_pipedream", "plan_problem", "read_problem", "restrict",
     "roofline", "run", "save_machine", "save_plan", "save_problem_plan", "trace", "write_bundle",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ import mapper
 from mapper.cli.main import app
 
 FUNCTIONS = {
-    "plan": "plan plan_problem plan_pipedream against Limits save_plan save_problem_plan",
+    "plan": "plan front plan_problem plan_pipedream against Limits save_plan save_problem_plan",
     "check": "check check_problem_plan load_plan load_problem_plan read_problem",
     "explain": "explain",
     "run": "run Executor",

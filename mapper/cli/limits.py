@@ -10,7 +10,13 @@ if TYPE_CHECKING:
     from mapper.cost.configurations import Config
     from mapper.solver.problem import Limits, Objective
 
-Aim = Annotated[str, typer.Option("--objective", help="throughput, latency or cores (fewest that keep the limits).")]
+Aim = Annotated[
+    str,
+    typer.Option(
+        "--objective",
+        help="throughput, latency, cores (fewest that keep the limits), or pareto: the trades of all three.",
+    ),
+]
 Stages = Annotated[int | None, typer.Option(min=1, help="Exactly so many stages.")]
 MaxStages = Annotated[int | None, typer.Option(min=1, help="At most so many stages.")]
 MaxCores = Annotated[int | None, typer.Option(min=1, help="Use at most so many cores.")]
@@ -66,7 +72,7 @@ def objective_of(text: str) -> Objective:
 
     found = next((objective for objective in OBJECTIVES if objective == text), None)
     if found is None:
-        raise UsageError(f"there is no objective {text!r}", advice=f"One of {', '.join(OBJECTIVES)}.")
+        raise UsageError(f"there is no objective {text!r}", advice=f"One of {', '.join(OBJECTIVES)}, pareto.")
     return found
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mapper.cli.front import PARETO, Precision, plan_given_front, refuse_precision
 from mapper.cli.graph import Bandwidth, GraphFile, Replicas
 from mapper.cli.limits import (
     Aim,
@@ -51,8 +52,9 @@ def plan_command(
     stages: Stages = None, max_stages: MaxStages = None, replicas: Replicas = None, max_cores: MaxCores = None,
     max_latency: MaxLatency = None, min_throughput: MinThroughput = None, memory_per_node: NodeMemory = None,
     together: Together = None, apart: Apart = None, configurations: Configurations = None,
-    near_optimal: NearOptimal = None, time_limit: TimeLimit = None, planner: Planner = "optimal",
-    placement: Strategy = "optimal", against: Against = None, objective_model: ObjectiveModel = None,
+    near_optimal: NearOptimal = None, precision: Precision = None, time_limit: TimeLimit = None,
+    planner: Planner = "optimal", placement: Strategy = "optimal", against: Against = None,
+    objective_model: ObjectiveModel = None,
     json: Json = False, output: Output = None, problem_out: ProblemOut = None,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -62,6 +64,10 @@ def plan_command(
     from mapper.solver.stop import Stop
     from mapper.units import parse_seconds
 
+    if objective == PARETO:
+        plan_given_front(context)
+        return
+    refuse_precision(precision)
     if problem is not None:
         plan_given_problem(problem, context)
         return

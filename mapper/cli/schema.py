@@ -26,6 +26,7 @@ class Kind(StrEnum):
     model = "model"
     problem = "problem"
     problem_plan = "problem-plan"
+    front = "front"
 
 
 def schema_command(kind: Annotated[Kind, typer.Argument(help="Which file.")]) -> None:
@@ -37,6 +38,7 @@ def schema_command(kind: Annotated[Kind, typer.Argument(help="Which file.")]) ->
 def schema_of(kind: Kind) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of `kind` as it stands in its file."""
     from mapper.graph.model import Graph
+    from mapper.plans.front import Front
     from mapper.plans.model import Plan
     from mapper.plans.problem_file import ProblemFile
     from mapper.plans.problem_plan import ProblemPlan
@@ -50,6 +52,7 @@ def schema_of(kind: Kind) -> dict[str, Any]:
         Kind.model: ModelCard,
         Kind.problem: ProblemFile,
         Kind.problem_plan: ProblemPlan,
+        Kind.front: Front,
     }
     if kind is Kind.topology:
         from mapper.machine.complete import schema as topology_schema

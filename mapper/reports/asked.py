@@ -7,7 +7,8 @@ from typing import Any
 from mapper.plans.model import Solver
 from mapper.units import format_bytes, format_seconds
 
-HEADS = {"throughput": "Best throughput", "latency": "Least latency", "cores": "Fewest cores"}
+HEADS = {"throughput": "Best throughput", "latency": "Least latency", "cores": "Fewest cores",
+         "pareto": "Trades of throughput, latency and cores"}  # fmt: skip
 _VALUES = {"throughput": "Period", "latency": "Latency", "cores": "Cores"}
 _LIMITS = {
     "max_latency_s": "latency ≤ {}",

@@ -64,11 +64,17 @@ def test_a_sweep_leaves_out_no_plan(problem: Problem, precision: float) -> None:
     assert covers(values_of(swept.found), plans, 1 + precision)
 
 
-@QUICK
-@given(problems(most_ops=3), PRECISIONS, st.data())
-def test_nor_does_one_under_limits(problem: Problem, precision: float, data: st.DataObject) -> None:
+@st.composite
+def limited(draw: st.DrawFn) -> tuple[Problem, Limits]:
+    problem = draw(problems(most_ops=3))
     assume(float(problem.seconds.sum()) > 0)
-    limits = some_limits(data.draw, problem)
+    return problem, some_limits(draw, problem)
+
+
+@QUICK
+@given(limited(), PRECISIONS)
+def test_nor_does_one_under_limits(asked: tuple[Problem, Limits], precision: float) -> None:
+    problem, limits = asked
     _, swept, plans = swept_and_plans(problem, limits, precision)
     holds(swept, plans)
     if swept.done:
