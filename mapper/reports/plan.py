@@ -87,6 +87,8 @@ def _number(count: int, noun: str) -> str:
 def _why(plan: Plan) -> list[str]:
     solver = plan.solver
     lines = [f"Limited by {plan.predicted.limited_by}"]
+    if plan.request.micro_batches > 1:
+        lines.append(f"Loads are those of one of an item's {plan.request.micro_batches} micro-batches")
     if solver.objective > solver.best_objective * (1 + 1e-4):
         best = format_seconds(solver.best_objective)
         lines.append(f"Fewest stages within {solver.near_optimal:.1%} of the best period, {best}")
