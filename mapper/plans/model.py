@@ -139,7 +139,8 @@ class Load(PlanRecord):
 
 
 class Stage(PlanRecord):
-    """A convex set of ops, run by one or more replicas. Ops are those of the graph: free and prepared ones are in none."""
+    """A convex set of ops, run by one or more replicas. Ops are those of the graph: free and prepared ones are in no
+    stage."""
 
     id: int = Field(ge=0)
     ops: tuple[str, ...] = Field(min_length=1)

@@ -15,10 +15,15 @@ from mapper.errors import Infeasible
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.machine.parts import DISTANCES, Distance
+from mapper.solver.near_cover import room_for
+from mapper.solver.nearness import Rises, likely_rises, slower_s, sure_rises
 from mapper.solver.problem import Limits, Solution
 from mapper.solver.request import Manner
-from mapper.solver.search import alike, throughput
+from mapper.solver.search import alike, least_period, throughput
 from mapper.solver.space import Space
+
+SHARES = (0.0, 0.25, 0.5)
+"""How much of what a stage hands over is taken to go to other groups, whatever is near: tensors that skip stages do."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Stages to be placed, and where they are from: the space, the limits and the manner of the search."""
+    """Stages to be placed, and where they are from: the space, the limits and the manner of the search, and, where
+    groups are part of it (`nearness`), by how much loads rise. `proves`: its bound holds for every plan."""
 
     solution: Solution
     space: Space
     limits: Limits
     manner: Manner = "any"
+    rises: Rises | None = None
+    proves: bool = False
 
     @property
     def spread(self) -> bool:
@@ -110,20 +118,55 @@ def others(case: Case, wanted: Wanted, first: Solution) -> Iterator[Candidate]:
                 yield from _best(space.priced(replace(space.problem, link_bytes_per_s=links)), wanted)
 
 
+def near(case: Case, wanted: Wanted, first: Solution) -> Iterator[Candidate]:
+    """The best plans where the search knows that only so many cores share a group; the first proves a bound.
+
+    Not where memory per node is limited, where not all chains of ideals are searched (blocks, runs of ops), or where
+    the machine is the same between groups as inside. Three amounts at a time are not settled by labels there: such a
+    period counts as not refuted.
+    """
+    space, limits, machine = case.space.counted(wanted.limits), wanted.limits, case.machine
+    problem, least = space.reduction.problem, space.costs
+    stages = (first.strict or first).stages
+    parts = any(problem.configs[stage.config].cores < problem.cores_per_group for stage in stages) and len(stages) > 1
+    whole = space.ideals.complete and space.blocks is None and least.apart_s is None and least.work_s is None
+    if not (parts and whole and limits.node_memory_bytes is None and slower_s(machine, problem) > 0):
+        return
+    cores = min(limits.max_cores or problem.cores, problem.cores)
+    sure = sure_rises(machine, problem, space.ideals, least)
+    if not room_for(least, sure, cores, limits.stages or limits.max_stages):
+        return
+    if not room_for(least, sure, cores, cores):  # no counting of stages
+        wanted = replace(wanted, near_optimal=0.0)
+    yield from _best(space, wanted, rises=sure, known_s=first.bound_s)
+    slowest, best = min(problem.link_bytes_per_s), replace(wanted, near_optimal=0.0)  # counting stages takes longer
+    for share in SHARES:
+        links = tuple(1 / ((1 - share) / rate + share / slowest) for rate in problem.link_bytes_per_s)
+        other = space.priced(replace(space.problem, link_bytes_per_s=links)) if share else space
+        likely = likely_rises(machine, problem, space.ideals, least, share)
+        yield from _best(other, best, rises=likely, known_s=first.bound_s, proves=False)
+
+
 def tighter(candidate: Candidate, wanted: Wanted, limits: Limits) -> Candidate | None:
     """The best plan of the same space and manner under other `limits`, or None."""
-    return next(_best(candidate.space, replace(wanted, limits=limits), candidate.manner), None)
+    wanted = replace(wanted, limits=limits)
+    return next(_best(candidate.space, wanted, candidate.manner, rises=candidate.rises, proves=False), None)
 
 
-def _best(space: Space, wanted: Wanted, manner: Manner = "any", *, proof_s: float = 0.0) -> Iterator[Candidate]:
+def _best(
+    space: Space, wanted: Wanted, manner: Manner = "any", *, proof_s: float = 0.0, rises: Rises | None = None,
+    known_s: float = 0.0, proves: bool = True,
+) -> Iterator[Candidate]:  # fmt: skip
     """The best plan, if there is any."""
+    limits, near_optimal, tolerance = wanted.limits, wanted.near_optimal, wanted.tolerance
     try:
-        found = throughput(
-            space, wanted.limits, wanted.near_optimal, wanted.tolerance, manner=manner, proof_s=proof_s
-        )  # fmt: skip
+        if rises is not None:
+            found = least_period(space, limits, near_optimal, tolerance, rises=rises, known_s=known_s)
+        else:
+            found = throughput(space, limits, near_optimal, tolerance, manner=manner, proof_s=proof_s)
     except Infeasible:
         return
-    yield Candidate(found, space, wanted.limits, manner)
+    yield Candidate(found, space, limits, manner, rises, proves and rises is not None)
 
 
 def _priced(case: Case) -> Space:

@@ -32,10 +32,15 @@ UNLIMITED = 2**30
 
 @dataclass(frozen=True)
 class Cell:
-    """One stage of a cover: the pair of ideals and the option."""
+    """One stage of a cover: the pair of ideals and the option.
+
+    `rise_s`: what far borders add to its load; `least_replicas` where that takes more than the load does.
+    """
 
     pair: int
     option: int
+    rise_s: float = 0.0
+    least_replicas: int = 1
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,8 @@ class Covers:
 
     def replicas(self, cell: Cell) -> int:
         """Copies that the stage needs to meet the period."""
-        return needed(float(self.intervals.load_s[cell.option, cell.pair]), self.period_s)
+        load_s = float(self.intervals.load_s[cell.option, cell.pair]) + cell.rise_s
+        return max(cell.least_replicas, needed(load_s, self.period_s))
 
 
 def needed(load_s: float, period_s: float) -> int:
@@ -130,14 +136,20 @@ def cores_taken(
     """(options, pairs): cores that each stage takes at `period_s`, negative where it cannot be."""
     out = np.empty(costs.load_s.shape, np.int32)
     for o, load in enumerate(costs.load_s):
-        replicas = replicas_of(load, period_s)
-        taken = replicas * costs.cores[o]
-        if costs.exclusive[o]:
-            taken = np.ceil(taken / group) * group
-        with np.errstate(invalid="ignore"):
-            usable = (replicas <= (max_replicas or UNLIMITED)) & (taken <= cores)
-        out[o] = np.where(usable, taken, -1)
+        out[o] = cores_of(costs, o, replicas_of(load, period_s), group, max_replicas, cores)
     return out
+
+
+def cores_of(
+    costs: Intervals, option: int, replicas: Array, group: int, max_replicas: int | None, cores: int
+) -> NDArray[np.int32]:
+    """Cores that so many replicas of an option take, negative where there cannot be so many."""
+    taken = replicas * costs.cores[option]
+    if costs.exclusive[option]:
+        taken = np.ceil(taken / group) * group
+    with np.errstate(invalid="ignore"):
+        usable = (replicas <= (max_replicas or UNLIMITED)) & (taken <= cores)
+    return np.where(usable, taken, -1).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -203,22 +215,32 @@ def _numpy_layer(
     costs: Intervals, taken: NDArray[np.int32], values: Array, before: Array, layer: Layer, asked: Asked
 ) -> None:
     """One layer: for each ideal, all its pairs at once, one number of cores after the other."""
-    cores = asked.cores
     for j in range(1, len(before)):
         here = slice(int(costs.begin[j]), int(costs.begin[j + 1]))
-        prior = before[costs.source[here]]
-        for k in np.unique(taken[:, here]):
-            if k < 0:
-                continue
-            allowed = np.where(taken[:, here] == k, values[:, here], np.inf)
-            option = allowed.argmin(axis=0)
-            total = prior[:, : cores + 1 - k] + allowed[option, np.arange(allowed.shape[1])][:, None]
-            pick = total.argmin(axis=0)
-            sums = total[pick, np.arange(cores + 1 - k)]
-            better = np.flatnonzero((sums < layer.least[j, k:]) & (sums <= asked.limit))
-            layer.least[j, k + better] = sums[better]
-            layer.pair[j, k + better] = here.start + pick[better]
-            layer.option[j, k + better] = option[pick[better]]
+        row = (layer.least[j], layer.pair[j], layer.option[j])
+        extend(row, before[costs.source[here]], taken[:, here], values[:, here], here.start, asked.limit)
+
+
+def extend(
+    row: tuple[Array, NDArray[np.int32], NDArray[np.int16]], prior: Array, taken: NDArray[np.int32], values: Array,
+    first: int, limit: float, mark: int = 0,
+) -> None:  # fmt: skip
+    """What the pairs from `first` on, with options of these cores and values, add to the row of an ideal. `prior` are
+    the rows of their sources, and `mark` is added to the option."""
+    least, pair, options = row
+    cores = len(least) - 1
+    for k in np.unique(taken):
+        if k < 0:
+            continue
+        allowed = np.where(taken == k, values, np.inf)
+        option = allowed.argmin(axis=0)
+        total = prior[:, : cores + 1 - k] + allowed[option, np.arange(allowed.shape[1])][:, None]
+        pick = total.argmin(axis=0)
+        sums = total[pick, np.arange(cores + 1 - k)]
+        better = np.flatnonzero((sums < least[k:]) & (sums <= limit))
+        least[k + better] = sums[better]
+        pair[k + better] = first + pick[better]
+        options[k + better] = option[pick[better]] + mark
 
 
 def _kernel() -> tuple[Any, Any] | None:

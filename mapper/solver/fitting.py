@@ -15,7 +15,7 @@ from mapper.cost.residency import DRAM
 from mapper.errors import NoPlanInTime
 from mapper.plans.evaluate import Evaluation, evaluate
 from mapper.plans.model import Predicted
-from mapper.solver.candidates import Candidate, Case, Wanted, others, starts, tighter
+from mapper.solver.candidates import Candidate, Case, Wanted, near, others, starts, tighter
 from mapper.solver.placement.place import Held, Unplaceable, place
 from mapper.solver.problem import Limits, Solution, StageChoice
 from mapper.solver.space import Space
@@ -65,28 +65,33 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
     first = starts(case, wanted, PROOF_S)
     long = aim.node_memory_bytes is not None or case.space.costs.load_s.size > LONG
     enough = WORTH if long else 2 * tolerance
-    goal = first[0].solution.best_period_s
+    goal, bound_s = first[0].solution.best_period_s, min(candidate.solution.bound_s for candidate in first)
     best: Fitting | None = None
     missed: dict[Candidate, Miss] = {}
-    for candidate in _distinct(itertools.chain(first, others(case, wanted, first[0].solution)), case.space):
+    solution = first[0].solution
+    found = itertools.chain(first, near(case, wanted, solution), others(case, wanted, solution))
+    for candidate in _distinct(found, case.space):
         attempt = _attempt(case, candidate, limits, near_optimal)
-        best = _better(best, attempt)
+        best = _better(best, attempt, near_optimal)
         missed |= {candidate: attempt} if isinstance(attempt, Miss) else {}
+        if candidate.proves:
+            goal, bound_s = candidate.solution.best_period_s, max(bound_s, candidate.solution.bound_s)
         if _within(best, goal, enough) or (best is not None and case.space.stop.reached):
             break  # the next one would be searched for
-    for candidate in first:
-        if candidate in missed and not _within(best, goal, WORTH):
-            best = _better(best, _tightened(case, wanted, candidate, missed[candidate], limits))
+    for candidate in missed:
+        if (candidate in first or candidate.rises is not None) and not _within(best, goal, WORTH):
+            best = _better(best, _tightened(case, wanted, candidate, missed[candidate], limits), near_optimal)
     if best is None:
         raise NoPlanInTime(
             f"plans were found, but none that keeps {missed[first[0]].option} when it is placed on cores",
             advice="A limit a few percent wider leaves room for distances and the borders of nodes.",
         )
-    return replace(best, bound_s=min(candidate.solution.bound_s for candidate in first))
+    return replace(best, bound_s=min(bound_s, best.best_period_s))
 
 
 def _distinct(found: Iterator[Candidate], space: Space) -> Iterator[Candidate]:
-    """`found` without those that were there before, up to where the user interrupts a search."""
+    """`found` without those that were there before, unless they prove a bound, up to where the user interrupts a
+    search."""
     seen = set()
     while True:
         try:
@@ -96,7 +101,7 @@ def _distinct(found: Iterator[Candidate], space: Space) -> Iterator[Candidate]:
             return
         if candidate is None:
             return
-        if candidate.key not in seen:
+        if candidate.key not in seen or candidate.proves:
             seen.add(candidate.key)
             yield candidate
 
@@ -106,10 +111,14 @@ def _within(best: Fitting | None, goal_s: float, tolerance: float) -> bool:
     return best is not None and best.best_period_s <= goal_s * (1 + tolerance)
 
 
-def _better(best: Fitting | None, attempt: Fitting | Miss | None) -> Fitting | None:
-    if not isinstance(attempt, Fitting) or (best is not None and best.best_period_s <= attempt.best_period_s):
-        return best
-    return attempt
+def _better(best: Fitting | None, attempt: Fitting | Miss | None, near_optimal: float) -> Fitting | None:
+    """Of the two the one with fewer stages, where its period is within `near_optimal` of the better."""
+    if not isinstance(attempt, Fitting) or best is None:
+        return best if not isinstance(attempt, Fitting) else attempt
+    period_s = min(best.best_period_s, attempt.best_period_s)
+    usable = [x for x in (best, attempt) if x.evaluation.predicted.period_s <= period_s * (1 + near_optimal)]
+    chosen = min(usable, key=lambda x: (len(x.evaluation.stages), x.evaluation.predicted.period_s))
+    return replace(chosen, best_period_s=period_s)
 
 
 def _tightened(case: Case, wanted: Wanted, candidate: Candidate, missed: Miss, limits: Limits) -> Fitting | None:

@@ -76,6 +76,12 @@ def intervals(problem: Problem, found: Ideals) -> Intervals:
     )
 
 
+def crossing_bytes(problem: Problem, found: Ideals, costs: Intervals) -> tuple[Array, Array]:
+    """Bytes of the tensors that enter each stage, and of those that leave it."""
+    stages = _Stages(problem, found.member, costs.source, costs.target)
+    return stages.entering_bytes, stages.crossing_bytes - stages.entering_bytes
+
+
 def _torn(problem: Problem, found: Ideals, source: NDArray[np.int32], target: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Which stages hold two ops that must be apart."""
     out = np.zeros(len(source), dtype=bool)
@@ -105,7 +111,7 @@ class _Stages:
         amounts = self._amounts(cached)
         entering, leaving = self._entering(amounts), self._leaving(amounts)
         self.transfer_s = (entering.count + leaving.count) * problem.handoff_s + (entering.seconds + leaving.seconds)
-        self.crossing_bytes = entering.bytes + leaving.bytes
+        self.entering_bytes, self.crossing_bytes = entering.bytes, entering.bytes + leaving.bytes
         nothing = np.zeros(len(source))
         self.weights = self._weights() if cached else nothing
         self.private = self._footprint() + problem.ring_slots * entering.bytes if cached else nothing

@@ -14,6 +14,8 @@ from mapper.solver.cover import Cell, Covers, cover, replicas_needed, stage_core
 from mapper.solver.intervals import Intervals
 from mapper.solver.labels import labels
 from mapper.solver.memory import places
+from mapper.solver.near_cover import near_cover
+from mapper.solver.nearness import Rises
 from mapper.solver.problem import Array, Limits, Problem, Solution, StageChoice
 from mapper.solver.resources import WITHIN, Decision, Pass, Resource, decide
 from mapper.solver.space import Space
@@ -42,10 +44,13 @@ class Found:
 
 
 class Request:
-    """One set of limits on a space of plans. `refuted` is the longest period that is proved to be out of reach."""
+    """One set of limits on a space of plans. `refuted` is the longest period that is proved to be out of reach.
 
-    def __init__(self, space: Space, limits: Limits, manner: Manner = "any") -> None:
-        self.space, self.limits, self.manner = space, limits, manner
+    With `rises` stages share groups or not (`nearness`); memory is not limited then.
+    """
+
+    def __init__(self, space: Space, limits: Limits, manner: Manner = "any", rises: Rises | None = None) -> None:
+        self.space, self.limits, self.manner, self.rises = space, limits, manner, rises
         self.problem = space.reduction.problem
         self.costs = restricted(space.costs, self.problem, limits)
         self.cores = min(self.problem.cores, limits.max_cores or self.problem.cores)
@@ -71,13 +76,16 @@ class Request:
         """Whether a cover with at most `stages` stages and `cores` cores meets `period_s` within the limits."""
         counts = self.counts(stages)
 
-        def run(amount: Array, unit: float, limit: float, least: bool) -> tuple[Covers, tuple[Cell, ...] | None]:
-            narrow = limit == math.inf and not least
-            covers = self.cover(period_s, amount, limit, unit=unit, stages=stages, cores=cores, narrow=narrow)
+        def run(resource: Resource, least: bool) -> tuple[Covers, tuple[Cell, ...] | None]:
+            unit, limit = (resource.limit, WITHIN) if resource.limit < math.inf else (1.0, math.inf)
+            covers = self.cover(
+                period_s, resource.amount, limit, unit=unit, stages=stages, cores=cores, rises=resource.rises,
+                narrow=limit == math.inf and not least,
+            )  # fmt: skip
             return covers, _pick(covers, counts, least)
 
         def exhaust(limited: Sequence[Resource], passes: Sequence[Pass]) -> Decision:
-            if self.limits.stages is not None:
+            if self.limits.stages is not None or self.rises is not None:  # labels know nothing of groups
                 return Decision(None, None)
             width = len(passes[0][0].front()) - 1
             cells, none = labels(limited, passes, width, counts[-1], self.limits.max_replicas)
@@ -94,23 +102,30 @@ class Request:
 
     def cover(
         self, period_s: float, amount: Array | None = None, limit: float = math.inf, *, unit: float = 1.0,
-        stages: int | None = None, cores: int | None = None, narrow: bool = False,
+        stages: int | None = None, cores: int | None = None, narrow: bool = False, rises: float = 1.0,
     ) -> Covers:  # fmt: skip
-        """A pass for `amount` (the load where not given), with at most `stages` stages and `cores` cores."""
+        """A pass for `amount` (the load where not given), with at most `stages` stages and `cores` cores. `rises` as of
+        `Resource`."""
         self.space.passes += 1
         width = self.cores if cores is None else min(cores, self.cores)
         if self.core_a_stage and not self.limits.stages:  # a core a stage: counting cores counts stages
             width = min(width, stages or self.limits.max_stages or width)
+        values = self.costs.latency_s if amount is None else amount
+        size, count, most = self.problem.cores_per_group, self.counts(stages)[-1], self.limits.max_replicas
+        if self.rises is not None:
+            return near_cover(
+                self.costs, self.rises, period_s, values, rises, cores=width, cores_per_group=size, stages=count,
+                max_replicas=most, limit=limit, unit=unit,
+            )  # fmt: skip
         return cover(
-            self.costs, period_s, self.costs.latency_s if amount is None else amount, cores=width,
-            cores_per_group=self.problem.cores_per_group, stages=self.counts(stages)[-1],
-            max_replicas=self.limits.max_replicas, limit=limit, unit=unit, narrow=narrow,
+            self.costs, period_s, values, cores=width, cores_per_group=size, stages=count, max_replicas=most,
+            limit=limit, unit=unit, narrow=narrow,
         )  # fmt: skip
 
     def resources(self, period_s: float) -> list[Resource]:
         """What the limits share out besides cores, at a period: latency first, which is preferred small."""
         latency = self.limits.max_latency_s
-        out = [Resource("latency", self.costs.latency_s, math.inf if latency is None else latency)]
+        out = [Resource("latency", self.costs.latency_s, math.inf if latency is None else latency, rises=1.0)]
         if math.isfinite(self.problem.dram_bytes_per_s):
             amount = self._uneven_bytes(period_s) if self.manner == "even" else self.costs.dram_bytes
             out.append(Resource("DRAM", amount, period_s * self.problem.dram_bytes_per_s))
@@ -139,7 +154,7 @@ class Request:
     def found(self, covers: Covers, cells: tuple[Cell, ...]) -> Found:
         """`cells` with their replicas and what they come to."""
         replicas = tuple(covers.replicas(cell) for cell in cells)
-        loads = [float(self.costs.load_s[cell.option, cell.pair]) for cell in cells]
+        loads = [float(self.costs.load_s[cell.option, cell.pair]) + cell.rise_s for cell in cells]
         period = max([load / r for load, r in zip(loads, replicas, strict=True)] + [self._dram_s(cells)])
         cores = sum(
             stage_cores(self.costs, x, r, self.problem.cores_per_group) for x, r in zip(cells, replicas, strict=True)
@@ -153,8 +168,8 @@ class Request:
 
     # the best period
 
-    def least_period(self, tolerance: float) -> tuple[Found, float] | None:
-        """The best cover and a proved bound; None where the limits allow none.
+    def least_period(self, tolerance: float, known_s: float = 0.0) -> tuple[Found, float] | None:
+        """The best cover and a proved bound, at least the one that is known; None where the limits allow none.
 
         The first probe is just below the best single stage: that is often it.
         """
@@ -163,7 +178,7 @@ class Request:
             return None
         single = self.single_stage()
         best = single if single is not None and single.period_s < best.period_s else best
-        self.refuted = min(bounds.area(self.space.exact.problem, self.limits), best.period_s)
+        self.refuted = min(max(known_s, bounds.area(self.space.exact.problem, self.limits)), best.period_s)
         try:
             for found in self._better(best, tolerance):
                 best = found

@@ -26,15 +26,23 @@ WITHIN = 1 + 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Resource:
-    """One thing that stages use: `amount[o, p]` of option o for the pair p, and `limit` of the sum over stages."""
+    """One thing that stages use: `amount[o, p]` of option o for the pair p, and `limit` of the sum over stages.
+
+    `rises`: what a second that a far border adds to a stage's load uses more.
+    """
 
     name: str
     amount: Array
     limit: float
+    rises: float = 0.0
+
+    def at(self, cell: Cell) -> float:
+        """What one stage uses."""
+        return float(self.amount[cell.option, cell.pair]) + self.rises * cell.rise_s
 
     def of(self, cells: Sequence[Cell]) -> float:
         """What the stages `cells` use together."""
-        return float(sum(self.amount[cell.option, cell.pair] for cell in cells))
+        return sum(map(self.at, cells))
 
     def keeps(self, cells: Sequence[Cell]) -> bool:
         """Whether `cells` keep the limit."""
@@ -55,9 +63,8 @@ class Decision:
 
 
 REFUTED = Decision(None, None, refuted=True)
-Run = Callable[[Array, float, float, bool], tuple[Covers, tuple[Cell, ...] | None]]
-"""A pass for an amount, its unit and its limit in that unit: the cover with the fewest cores within the limit, or, if
-true, with the least amount."""
+Run = Callable[[Resource, bool], tuple[Covers, tuple[Cell, ...] | None]]
+"""A pass for a resource: the cover with the fewest cores within its limit, or, if true, with the least amount."""
 Pass = tuple[Covers, tuple[float, ...]]
 """A pass for a weighted sum of relative amounts, and the weights."""
 Exhaust = Callable[[Sequence[Resource], Sequence[Pass]], Decision]
@@ -70,8 +77,7 @@ def decide(resources: Sequence[Resource], run: Run, exhaust: Exhaust) -> Decisio
     passes: list[Pass] = []
     tried: list[tuple[float, ...]] = []
     for resource in resources:
-        unit, limit = (resource.limit, WITHIN) if resource in limited else (1.0, math.inf)
-        covers, cells = run(resource.amount, unit, limit, False)
+        covers, cells = run(resource, False)
         if cells is None:
             return REFUTED
         if all(other.keeps(cells) for other in limited):
@@ -88,7 +94,7 @@ def _weighted(
     """Looks for weights under which every cover is beyond the limits, or a cover within them on the way."""
     for _ in range(ROUNDS):
         weights, promised = best_weights(tried)
-        covers, cells = run(_sum(weights, limited), 1.0, WITHIN, True)
+        covers, cells = run(_sum(weights, limited), True)
         if cells is None:
             return REFUTED
         if all(resource.keeps(cells) for resource in limited):
@@ -101,19 +107,20 @@ def _weighted(
     return exhaust(limited, passes)
 
 
-def _sum(weights: Sequence[float], limited: Sequence[Resource]) -> Array:
+def _sum(weights: Sequence[float], limited: Sequence[Resource]) -> Resource:
     """The weighted sum of the amounts in units of their limits."""
     out: Array = np.zeros_like(limited[0].amount)
     for o, row in enumerate(out):  # one by one: the whole at once would take several times its memory
         for weight, resource in zip(weights, limited, strict=True):
             if weight > 0:
                 row += weight * relative(resource.amount[o], resource.limit)
-    return out
+    rises = sum(w * r.rises / r.limit for w, r in zip(weights, limited, strict=True) if w > 0 and r.rises)
+    return Resource("sum", out, 1.0, rises)
 
 
 def _row(limited: Sequence[Resource], cells: Sequence[Cell]) -> tuple[float, ...]:
     """What `cells` use of each, relative to its limit."""
-    return tuple(float(sum(relative(r.amount[cell.option, cell.pair], r.limit) for cell in cells)) for r in limited)
+    return tuple(float(sum(relative(np.array(r.at(cell)), r.limit) for cell in cells)) for r in limited)
 
 
 def best_weights(rows: Sequence[tuple[float, ...]]) -> tuple[tuple[float, ...], float]:

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from mapper.errors import Infeasible
 from mapper.solver import bounds
+from mapper.solver.nearness import Rises
 from mapper.solver.problem import Limits, Solution, multiplied, renamed
 from mapper.solver.request import Found, Manner, Request
 from mapper.solver.space import Space
@@ -64,11 +65,16 @@ def _with_floor(
 
 
 def least_period(
-    space: Space, limits: Limits, near_optimal: float, tolerance: float, manner: Manner = "any"
-) -> Solution:
-    """The least period of the chains of `space`, and the chosen plan. Raises: Infeasible."""
-    request = Request(space, limits, manner)
-    best, proved = request.least_period(tolerance) or _none()
+    space: Space, limits: Limits, near_optimal: float, tolerance: float, manner: Manner = "any",
+    rises: Rises | None = None, known_s: float = 0.0,
+) -> Solution:  # fmt: skip
+    """The least period of the chains of `space`, and the chosen plan; with `rises` as stages share groups or not.
+    `known_s` is a bound that holds already.
+
+    Raises: Infeasible.
+    """
+    request = Request(space, limits, manner, rises)
+    best, proved = request.least_period(tolerance, known_s) or _none()
     try:
         chosen = request.fewest_stages(best, best.period_s * (1 + near_optimal), tolerance)
     except KeyboardInterrupt:

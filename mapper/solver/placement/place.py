@@ -19,7 +19,8 @@ from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Placed
 from mapper.solver.placement.floor import Floor, Replica, Unit, unit_of, units_of
-from mapper.solver.placement.nearer import Seats, nearer, neighbourhood
+from mapper.solver.placement.nearer import BETTER, Seats, nearer, neighbourhood
+from mapper.solver.placement.together import together
 from mapper.solver.problem import Problem, StageChoice
 
 SPAN_COST, DRAW_COST = 10**10, 10**5
@@ -90,7 +91,10 @@ def place(
             cores = _cores(machine, each.kinds, near.counts) if near else cores
     if len(stages) > 1:
         around = neighbourhood(machine, problem, stages, units, still=held is not None)
-        cores = _seated(machine, units, nearer(around, _seats(machine, units, cores)))
+        found = nearer(around, _seats(machine, units, cores))
+        if around.meetings and around.cost(found)[0] > around.target_s / BETTER:
+            found = nearer(around, together(around, found))
+        cores = _seated(machine, units, found)
     placed = tuple(
         Placed(
             tuple(graph.ops[v].name for v in stage.ops),
