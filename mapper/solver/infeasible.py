@@ -42,8 +42,13 @@ def infeasible(space: Space, limits: Limits) -> Infeasible:
     names = [OPTIONS[name] for name in conflict]
     names += ["--together"] * bool(space.problem.together) + ["--apart"] * bool(space.problem.apart)
     together = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-    more = "" if levers else "; no change of a single one helps"
-    return Infeasible(f"no plan keeps {together}{more}", levers)
+    if levers or not 0 < len(conflict) < len(given):
+        return Infeasible(f"no plan keeps {together}" + ("" if levers else "; no change of a single one helps"), levers)
+    further = infeasible(space, _only(limits, [name for name in given if name not in conflict]))
+    without = f"without {together}"
+    return Infeasible(
+        f"no plan keeps {together}; {without}, {further.what}", [f"{lever} and {without}" for lever in further.levers]
+    )
 
 
 def _only(limits: Limits, names: list[str]) -> Limits:

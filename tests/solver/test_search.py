@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -100,7 +101,7 @@ def test_ops_that_must_be_apart_are(problem: Problem, data: st.DataObject) -> No
 @settings(QUICK, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(st.data())
 def test_levers_of_an_infeasible_request_help(data: st.DataObject) -> None:
-    """Each names an option and a value with which, the other limits kept, there is a plan."""
+    """Each names an option and a value with which, the other limits kept but for those it says, there is a plan."""
     problem = data.draw(problems(most_ops=3))
     assume(positive(problem))
     limits = data.draw(st.composite(some_limits)(problem, (0.2, 0.6)))
@@ -110,8 +111,11 @@ def test_levers_of_an_infeasible_request_help(data: st.DataObject) -> None:
         throughput(space, limits)
     fields = {option: name for name, option in OPTIONS.items()}
     for lever in infeasible(space, limits).levers:
-        option, value = lever.split()[:2]
-        throughput(space, replace(limits, **{fields[option]: _value(value)}))
+        change, *without = lever.split(" and without ")
+        option, value = change.split()[:2]
+        left_out = re.findall("--[a-z-]+", " ".join(without))
+        throughput(space, replace(limits, **dict.fromkeys((fields[x] for x in left_out), None),
+                                  **{fields[option]: _value(value)}))  # fmt: skip
 
 
 def _value(text: str) -> float:
@@ -217,6 +221,13 @@ def test_levers_make_an_impossible_request_feasible() -> None:
     (lever,) = infeasible(Space(problem), Limits(max_latency_s=1e-9)).levers
     milliseconds = float(lever.split()[1].removesuffix("ms"))
     assert throughput(Space(problem), Limits(max_latency_s=milliseconds / 1e3)).latency_s <= milliseconds / 1e3
+
+
+def test_limits_that_conflict_apart_are_both_named() -> None:
+    error = infeasible(Space(_uniform(3)), Limits(max_latency_s=1e-9, min_throughput_per_s=1e9))
+    assert error.what == "no plan keeps --min-throughput; without --min-throughput, no plan keeps --max-latency"
+    (lever,) = error.levers
+    assert lever.startswith("--max-latency ") and lever.endswith(" and without --min-throughput")
 
 
 def _uniform(ops: int) -> Problem:
