@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 
+from mapper.backends.registry import Loaded
 from mapper.program.model import Program
 from mapper.program.rebuild import rebuild
 from mapper.program.weights import laid_out
@@ -24,3 +26,9 @@ def prepare(program: Program, weights: Mapping[str, torch.Tensor], threads: int)
     module = rebuild(program, laid_out(program, weights))
     compute: Compute = module.forward  # not module(...): hooks and tracing are looked for there at every call
     return compute
+
+
+def load(program: Program, weights: Mapping[str, torch.Tensor], threads: int, artefact: Path | None) -> Loaded:
+    """The stage `program`, ready in this process; nothing is compiled for it. Raises: what `prepare` does."""
+    compute = prepare(program, weights, threads)
+    return Loaded(compute, torch.get_num_threads())

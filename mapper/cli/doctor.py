@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from mapper.cli.output import Json, emit_json, emit_rich
+
+if TYPE_CHECKING:
+    from mapper.host.facts import Fact
+
+
+def backend_facts() -> list[Fact]:
+    """For each back end whether it can be used here, and in which version."""
+    from mapper.backends.registry import BACKENDS
+    from mapper.host.facts import Fact
+
+    found = []
+    for backend in BACKENDS.values():
+        lack, name = backend.available(), f"back end {backend.name}"
+        if lack is None:
+            versions = backend.versions()
+            main = next(iter(backend.packages or versions))
+            found.append(Fact(name, ", ".join([f"{main} {versions[main]}", *filter(None, [versions.get("compiler")])])))
+        elif backend.available(compiling=False) is None:
+            found.append(Fact(name, "runs what is compiled, compiles nothing", "warn", lack.advice))
+        else:
+            found.append(Fact(name, "not available", "warn", f"{lack.what}: {lack.advice}"))
+    return found
 
 
 def doctor_command(json: Json = False) -> None:
@@ -13,7 +37,7 @@ def doctor_command(json: Json = False) -> None:
 
     from mapper.host.facts import facts
 
-    found = facts()
+    found = [*facts(), *backend_facts()]
     if json:
         emit_json({"facts": [dataclasses.asdict(fact) for fact in found]})
         return

@@ -9,6 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+Backend = Annotated[
+    str | None,
+    typer.Option(help="What computes: eager, inductor, onnxruntime or openvino [what the plan says, else eager]."),
+]
 NamedModel = Annotated[str | None, typer.Option("--model", help="The model's source, instead of the one in the plan.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]
 PlanFile = Annotated[Path, typer.Argument(help="A plan file, or a bundle.")]

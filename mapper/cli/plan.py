@@ -24,7 +24,7 @@ from mapper.cli.limits import (
     Together,
 )
 from mapper.cli.machine import Cores, Groups, Reserve, Topo, machine_of
-from mapper.cli.output import Json, Progress, Quiet, emit_json, width
+from mapper.cli.output import Backend, Json, Progress, Quiet, emit_json, width
 from mapper.cli.peers import Against, ObjectiveModel, Planner, Strategy, require_known, rivals_document
 from mapper.cli.problem import ProblemFile, ProblemOut, plan_given_problem
 from mapper.cli.source import MODEL, Columns, Length, Seed, TrustFile, Weights
@@ -54,7 +54,7 @@ def plan_command(
     together: Together = None, apart: Apart = None, configurations: Configurations = None,
     near_optimal: NearOptimal = None, precision: Precision = None, time_limit: TimeLimit = None,
     planner: Planner = "optimal", placement: Strategy = "optimal", against: Against = None,
-    objective_model: ObjectiveModel = None,
+    objective_model: ObjectiveModel = None, backend: Backend = None,
     json: Json = False, output: Output = None, problem_out: ProblemOut = None,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -73,14 +73,37 @@ def plan_command(
         return
     if (model is None) == (graph is None):
         raise UsageError("name a model, a graph or a problem file: --model NAME or --graph FILE, or --problem FILE")
+    _require_known(backend, graph)
     asked, machine = Asked.of(context.params), machine_of(topo, cores, groups, reserve)
     require_known(graph, objective, objective_model, planner, placement, against)
     stop = Stop(parse_seconds(time_limit) if time_limit else None)
     with Progress(quiet or json) as progress:
-        made = [planned(asked, machine, size, stop, progress) for size in asked.sizes()]
+        made = [_for(backend, planned(asked, machine, size, stop, progress)) for size in asked.sizes()]
     _emit(made, [n for n in asked.sizes() if lengths is not None and n is not None], graph, output, json)
     if stop.interrupted:
         raise KeyboardInterrupt
+
+
+def _require_known(backend: str | None, graph: Path | None) -> None:
+    """Raises UsageError for a back end that is not there, or where nothing can be computed."""
+    from mapper.backends.registry import backend_called
+    from mapper.errors import UsageError
+
+    if backend is not None:
+        backend_called(backend)
+        if graph is not None:
+            raise UsageError("--backend says what computes a model; a graph file has nothing that could be computed")
+
+
+def _for(backend: str | None, made: Made) -> Made:
+    """The same plan, to be computed by `backend`."""
+    if backend is None:
+        return made
+    import dataclasses
+
+    from mapper.execution.backend import with_backend
+
+    return dataclasses.replace(made, plan=with_backend(made.plan, backend))
 
 
 def _emit(made: list[Made], lengths: list[int], graph: Path | None, output: Path | None, json: bool) -> None:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mapper.cli.output import Json, NamedModel, PlanFile, Progress, Quiet, Trust, emit_json, emit_rich
+from mapper.cli.output import Backend, Json, NamedModel, PlanFile, Progress, Quiet, Trust, emit_json, emit_rich
 
 if TYPE_CHECKING:
     from mapper.execution.run import Measurement
 
 Seconds = Annotated[str, typer.Option(help="Longest time without a result, such as 10min; 0: no limit.")]
 Tolerance = Annotated[
-    float | None, typer.Option(help="Largest difference of outputs, relative to their largest magnitude [none].")
+    float | None,
+    typer.Option(help="Largest difference of outputs, relative to their largest magnitude [the back end's]."),
 ]
 
 
@@ -28,6 +29,7 @@ def run_command(
         int | None, typer.Option(min=0, help="Items before them [as many as are in flight, and 4].")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random items.")] = 0,
+    backend: Backend = None,
     tolerance: Tolerance = None,
     timeout: Seconds = "10min",
     remap: Annotated[
@@ -55,7 +57,8 @@ def run_command(
         try:
             measurement = run(
                 loaded, bundle, items=items, warmup=warmup, seed=seed, tolerance=tolerance, remap=remap,
-                oversubscribe=oversubscribe, timeout_s=limit, progress=lambda done, total: _show(line, done, total),
+                oversubscribe=oversubscribe, timeout_s=limit, backend=backend, say=line.say,
+                progress=lambda done, total: _show(line, done, total),
             )  # fmt: skip
         except OutputsDiffer as error:
             line.clear()
@@ -92,6 +95,8 @@ def answer(measurement: Measurement) -> list[str]:
     m, latency = measurement, measurement.latency_s
     if m.outputs_identical:
         verdict = f"outputs identical to those of {m.compared_with}"
+    elif m.outputs_within_tolerance:
+        verdict = f"outputs within tolerance {m.tolerance:g} of those of {m.compared_with}"
     else:
         gap = "not a number" if m.max_abs_difference is None else f"up to {m.max_abs_difference:.3g}"
         verdict = f"outputs differ from those of {m.compared_with} by {gap}"

@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -14,6 +14,7 @@ from typing import Self
 import torch
 
 from mapper.errors import UsageError
+from mapper.execution.backend import compiled, with_backend
 from mapper.execution.layout import lay_out, output_homes, stage_programs
 from mapper.execution.memory import Memory, Semaphore
 from mapper.execution.micro_batches import Tensors, joined, split
@@ -77,10 +78,13 @@ class Executor:
     `model` is the torch module that was planned, a program with its weights, a bundle, or a bundle's folder.
     `machine` is the machine at hand, read from it if absent. `timeout_s` limits the start, and then the time without
     any result (None: no limit). See `place.resolve_pus` for `remap` and `oversubscribe`. Without `claim` the caller has
-    seen to it that the cores are free. One thread uses an executor.
+    seen to it that the cores are free. `backend` computes instead of the plan's; its stages are compiled when the
+    executor starts, unless they are in the cache, and `say` is told so. `notes` are what was amiss and was mended.
+    One thread uses an executor.
 
-    Raises: BadInput when plan and model do not belong together; MachineMismatch when the plan does not fit here or
-    its cores are taken; ExecutionFailed when a worker dies, raises or hangs; SystemRefused.
+    Raises: BadInput when plan and model do not belong together, or the back end cannot compile a stage; UsageError
+    when there is no such back end, MissingFeature when it is not installed; MachineMismatch when the plan does not fit
+    here or its cores are taken; ExecutionFailed when a worker dies, raises or hangs; SystemRefused.
     """
 
     def __init__(
@@ -93,8 +97,12 @@ class Executor:
         oversubscribe: bool = False,
         timeout_s: float | None = TIMEOUT_S,
         claim: bool = True,
+        backend: str | None = None,
+        say: Callable[[str], None] = lambda message: None,
     ) -> None:
-        self.plan = plan
+        self.plan = plan = with_backend(plan, backend)
+        self.notes: list[str] = []
+        self._say = say
         self.timeout_s = timeout_s
         self._source: Source | None = model if isinstance(model, Source) else source_of(plan, model)
         self._program = self._source.program
@@ -116,6 +124,9 @@ class Executor:
         programs = stage_programs(self.plan, self._program)
         self._layout = lay_out(self.plan, self._program, programs)
         with ExitStack() as stack:
+            weights = source.weights_fd()
+            stack.callback(os.close, weights)
+            artefacts = compiled(self.plan, programs, source.weights, weights, self._say, self.notes.append)
             if self._claims:
                 stack.enter_context(Claim([pu for stage in self._places for pus in stage for pu in pus]))
             self._memory = Memory.create(self._layout.bytes)
@@ -125,9 +136,7 @@ class Executor:
             self._workers = Workers(self._layout, self._memory)
             stack.callback(self._workers.close)
             threads = [[r.configuration.threads for r in stage.replicas] for stage in self.plan.stages]
-            weights = source.weights_fd()
-            stack.callback(os.close, weights)
-            self._workers.start(programs, self._places, threads, self.plan.request.backend, weights)
+            self._workers.start(programs, self._places, threads, self.plan.request.backend, artefacts, weights)
             del source
             self._connect(output_homes(self._program, programs))
             self._workers.wait_ready(self.timeout_s)

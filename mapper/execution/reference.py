@@ -11,6 +11,7 @@ import torch
 
 from mapper.backends import eager
 from mapper.errors import PromiseBroken
+from mapper.execution.backend import bits_equal
 from mapper.execution.source import Source
 from mapper.plans.model import Plan
 from mapper.program.realise import COLUMNS
@@ -37,7 +38,8 @@ class Reference:
 @dataclass(frozen=True)
 class Difference:
     """How far outputs are from what they should be. `largest` is absolute, infinite where only one side is a number;
-    `relative` is against the largest magnitude of the tensor that should be there, at least 1."""
+    `relative` is against the largest magnitude of the tensor that should be there; infinite where that is all zeros,
+    since nothing says then what would be small."""
 
     identical: bool
     largest: float
@@ -53,12 +55,17 @@ def reference_of(
     computed op by op with each stage's number, and only checked to be within `tolerance` of the module. So it is where
     ops are split into columns, whose sums a library may split differently, too.
 
+    Back ends other than eager are compared with the module wherever there is one: with themselves, compiled whole,
+    what they compile wrongly would be wrong on both sides.
+
     Raises: PromiseBroken when program and module, or program and a bundle's sample, are further apart than that.
     """
     teams = sorted({replica.configuration.threads for stage in plan.stages for replica in stage.replicas})
     with torch.inference_mode(), torch_threads(max(teams)):
-        if source.module is not None and len(teams) == 1 and not plan.model.options.get(COLUMNS):
+        alike = len(teams) == 1 and not plan.model.options.get(COLUMNS)
+        if source.module is not None and (alike or not bits_equal(plan)):
             return Reference(tuple(_called(source, item) for item in items), "the original model")
+        teams = teams if bits_equal(plan) else teams[-1:]
         compute = _whole(plan, source, teams)
         outputs = tuple(compute(*item) for item in items)
         origin = "the unsplit program" + (", with each stage's threads" if len(teams) > 1 else "")
@@ -148,7 +155,7 @@ def difference_of(found: torch.Tensor, expected: torch.Tensor) -> Difference:
     gap = torch.where(same, 0.0, (a - b).abs())
     largest = float(gap.nan_to_num(nan=math.inf, posinf=math.inf).max())
     scale = float(torch.where(b.isfinite(), b.abs(), 0.0).max())
-    return Difference(False, largest, largest / max(1.0, scale))
+    return Difference(False, largest, largest / scale if scale else math.inf if largest else 0.0)
 
 
 def _bits_equal(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -9,11 +9,13 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from enum import IntEnum
+from pathlib import Path
 
 import torch
 
 from mapper import jsonio
-from mapper.backends import eager
+from mapper.backends.eager import Compute
+from mapper.backends.registry import Loaded, backend_called
 from mapper.errors import BadInput
 from mapper.execution.layout import Layout
 from mapper.execution.memory import Memory, Semaphore
@@ -25,12 +27,14 @@ from mapper.program.weights import map_weights
 
 
 class Job(Record):
-    """What a worker computes: stage and replica, the stage's program, how, and how the shared memory is laid out."""
+    """What a worker computes: stage and replica, the stage's program, how, and how the shared memory is laid out.
+    `artefact` is the folder with what its back end compiled, empty where there is none."""
 
     stage: int
     replica: int
     threads: int
     backend: str
+    artefact: str = ""
     program: Program
     layout: Layout
 
@@ -90,13 +94,13 @@ def run(post: Post, report: Callable[[dict[str, object]], None]) -> None:
     """Prepares the replica that `post` points to, reports that it is ready, and serves until the run is over."""
     job = jsonio.validated(Job, jsonio.parse_json(_whole(post.job), "job"), "job")
     torch.set_num_interop_threads(1)
-    compute = _backend(job, post)
+    loaded = _loaded(job, post)
     memory = Memory(post.memory, job.layout.bytes)
-    replica = _Replica(job, memory, compute)
+    replica = _Replica(job, memory, loaded.compute)
     with torch.inference_mode():
         replica.warm_up()
         pus = sorted(os.sched_getaffinity(0))
-        report({"event": "ready", "pus": pus, "threads": torch.get_num_threads(), "torch": torch.__version__})
+        report({"event": "ready", "pus": pus, "threads": loaded.threads, "torch": torch.__version__})
         with contextlib.suppress(_RunOver):
             replica.serve()
 
@@ -105,15 +109,15 @@ def _whole(fd: int) -> bytes:
     return os.pread(fd, os.fstat(fd).st_size, 0)
 
 
-def _backend(job: Job, post: Post) -> eager.Compute:
-    if job.backend != "eager":
-        raise BadInput("plan", f"there is no back end {job.backend!r}", place="/request/backend")
+def _loaded(job: Job, post: Post) -> Loaded:
+    backend = backend_called(job.backend)
+    backend.require(compiling=False)
     weights = map_weights(post.weights, "weights", names=job.program.weight)
-    return eager.prepare(job.program, weights, job.threads)
+    return backend.load(job.program, weights, job.threads, Path(job.artefact) if job.artefact else None)
 
 
 class _Replica:
-    def __init__(self, job: Job, memory: Memory, compute: eager.Compute) -> None:
+    def __init__(self, job: Job, memory: Memory, compute: Compute) -> None:
         self.job, self.memory, self.compute = job, memory, compute
         self.first, self.step = job.replica, job.layout.replicas[job.stage]
         self.counters = Counters(memory, job.layout, job.stage, job.replica)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import torch
 
+from mapper.backends.registry import EAGER, backend_called
 from mapper.errors import PromiseBroken, UsageError
+from mapper.execution.backend import allowed, bits_equal, with_backend
 from mapper.execution.bundle import Sample
 from mapper.execution.executor import TIMEOUT_S, Executor, Output
 from mapper.execution.micro_batches import Tensors, joined, split
@@ -67,7 +69,9 @@ class MeasuredWorker(Record):
 class Measurement(Record):
     """What a run gave. `throughput_per_s` is items (calls of the model) a second in the steady state.
 
-    `max_abs_difference` is null where an output is no number and the reference is, or the other way round.
+    `max_abs_difference` is null where an output is no number and the reference is, or the other way round;
+    `max_relative_difference`, against the largest magnitude of the reference's tensor, also where that is all zeros.
+    `tolerance` is what was allowed of it, 0 where bits must be equal; the largest where outputs have several dtypes.
     `others_busy` is the part of the plan's PUs that other processes took meanwhile.
     """
 
@@ -80,7 +84,9 @@ class Measurement(Record):
     latency_s: Latency
     predicted_latency_s: float
     outputs_identical: bool
+    outputs_within_tolerance: bool
     max_abs_difference: float | None
+    max_relative_difference: float | None
     tolerance: float
     compared_with: str
     backend: str
@@ -96,7 +102,8 @@ class OutputsDiffer(PromiseBroken):
 
     def __init__(self, what: str, measurement: Measurement) -> None:
         self.measurement = measurement
-        super().__init__(what, advice="This is a bug in mapper or in torch, unless the plan or the bundle was edited.")
+        who = "torch" if measurement.backend == EAGER else measurement.backend
+        super().__init__(what, advice=f"This is a bug in mapper or in {who}, unless the plan or the bundle was edited.")
 
 
 def run(
@@ -113,18 +120,23 @@ def run(
     oversubscribe: bool = False,
     timeout_s: float | None = TIMEOUT_S,
     progress: Progress = lambda done, total: None,
+    backend: str | None = None,
+    say: Callable[[str], None] = lambda message: None,
 ) -> Measurement:
     """Executes `plan` over `warmup` + `items` items and measures the latter.
 
     `model` is what `Executor` takes; without it, the plan's own model is built again. `inputs` are the items, taken in
-    turn; without them, a few random ones (of `seed`). Outputs must be those of the unsplit model bit by bit; with
-    `tolerance`, differences up to that part of a tensor's largest magnitude are allowed (see `reference_of` for what
-    is compared with what).
+    turn; without them, a few random ones (of `seed`). `backend` computes instead of the plan's; `say` is told what it
+    compiles. Outputs must be those of the unsplit model bit by bit, for back ends other than eager within what the back
+    end states; with `tolerance`, differences up to that part of a tensor's largest magnitude are allowed (see
+    `reference_of` for what is compared with what).
 
     Raises: OutputsDiffer, with the measurement, when outputs are further off; what `Executor` raises.
     """
     if items < 1 or (warmup is not None and warmup < 0):
         raise UsageError("a run needs at least one item, and a warm-up of none or more")
+    plan = with_backend(plan, backend)
+    backend_called(plan.request.backend).require(compiling=False)
     source = _source(plan, model)
     del model
     calls = plan.request.micro_batches
@@ -132,7 +144,9 @@ def run(
     streamed = [tensors_of(source.program, item, calls) for item in given]
     reference = _reference(plan, source, streamed, tolerance)
     warmup = -(-plan.predicted.window // calls) + len(streamed) if warmup is None else warmup
-    executor = Executor(plan, source, machine=machine, remap=remap, oversubscribe=oversubscribe, timeout_s=timeout_s)
+    executor = Executor(
+        plan, source, machine=machine, remap=remap, oversubscribe=oversubscribe, timeout_s=timeout_s, say=say
+    )
     del source  # with it go the weights, once the executor has shared them
     with torch_threads(1), executor:  # feeding and comparing must not start threads on the workers' cores
         measured = _Stream(executor, streamed, reference, tolerance).run(warmup, items, progress)
@@ -185,8 +199,9 @@ class _Stream:
     def __init__(
         self, executor: Executor, items: Sequence[Sequence[torch.Tensor]], reference: Reference, tolerance: float | None
     ) -> None:
-        self.executor, self.items, self.reference, self.asked = executor, items, reference, tolerance
-        self.identical, self.largest = True, 0.0
+        self.executor, self.items, self.reference = executor, items, reference
+        self.identical, self.largest, self.relative = True, 0.0, 0.0
+        self.limits = [allowed(executor.plan, tensor, tolerance) for tensor in reference.outputs[0]]
         self.wrong: str | None = None
 
     def run(self, warmup: int, items: int, progress: Progress) -> _Stream:
@@ -215,21 +230,24 @@ class _Stream:
                 continue
             self.identical = False
             self.largest = max(self.largest, difference.largest)
-            limit = self.asked or 0.0
-            if self.wrong is None and difference.relative > limit:
+            self.relative = max(self.relative, difference.relative)
+            exact = bits_equal(self.executor.plan) and self.limits[i] == 0
+            if self.wrong is None and (exact or difference.relative > self.limits[i]):
                 self.wrong = self._complaint(number, i, difference, found)
 
     def _complaint(self, number: int, i: int, difference: Difference, found: Outputs) -> str:
         which = f"output {i} of item {number}" if len(found) > 1 else f"the output of item {number}"
         return (
             f"{which} is not that of {self.reference.origin}: the largest difference is {difference.largest:g} "
-            f"({difference.relative:.1e} relative)"
+            f"({difference.relative:.1e} relative{f', {self.limits[i]:g} is allowed' if self.limits[i] else ''})"
         )
 
     def measurement(self, plan: Plan, remap: bool, oversubscribe: bool) -> Measurement:
         """What was measured, beside what the plan predicts."""
         seen = self.statistics
-        notes = []
+        notes = list(self.executor.notes)
+        if not bits_equal(plan):
+            notes.append(f"what is predicted is predicted for eager, not for {plan.request.backend}")
         if oversubscribe:
             notes.append("cores may be shared (--oversubscribe): results are right, times mean nothing")
         if self.others_busy > NOTICED:
@@ -243,7 +261,9 @@ class _Stream:
             model=plan.model.name, items=self.count, warmup=self.warmup, window=plan.predicted.window,
             throughput_per_s=self.throughput_per_s, predicted_throughput_per_s=plan.predicted.throughput_per_s,
             latency_s=_percentiles(seen.latencies_s), predicted_latency_s=plan.predicted.latency_s,
-            outputs_identical=self.identical, tolerance=self.asked or 0.0,
+            outputs_identical=self.identical, tolerance=max(self.limits, default=0.0),
+            outputs_within_tolerance=self.wrong is None,
+            max_relative_difference=self.relative if math.isfinite(self.relative) else None,
             max_abs_difference=self.largest if math.isfinite(self.largest) else None,
             compared_with=self.reference.origin, others_busy=self.others_busy, backend=plan.request.backend,
             torch=torch.__version__,

@@ -17,6 +17,7 @@ from typing import IO, Any, NoReturn
 
 from mapper import jsonio
 from mapper.errors import ExecutionFailed, MachineMismatch, MapperError, MissingFeature, SystemRefused
+from mapper.execution.backend import Artefacts
 from mapper.execution.layout import Layout
 from mapper.execution.memory import Memory, anonymous_file
 from mapper.execution.place import Places
@@ -67,14 +68,17 @@ class Workers:
         self._poll = select.poll()
 
     def start(
-        self, programs: Sequence[Program], places: Places, threads: Sequence[Sequence[int]], backend: str, weights: int
-    ) -> None:
+        self, programs: Sequence[Program], places: Places, threads: Sequence[Sequence[int]], backend: str,
+        artefacts: Artefacts, weights: int,
+    ) -> None:  # fmt: skip
         """Starts one process a replica, all at once; `wait_ready` tells when they are ready."""
         for s, program in enumerate(programs):
             for r, pus in enumerate(places[s]):
+                team = threads[s][r]
                 job = Job(
-                    stage=s, replica=r, threads=threads[s][r], backend=backend, program=program, layout=self.layout
-                )
+                    stage=s, replica=r, threads=team, backend=backend, artefact=str(artefacts.get((s, team), "")),
+                    program=program, layout=self.layout,
+                )  # fmt: skip
                 worker = self._spawn(job, pus, weights)
                 self.all.append(worker)
                 self._poll.register(worker.status, select.POLLIN)

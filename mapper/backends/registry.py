@@ -1,0 +1,181 @@
+"""The back ends by name: what each needs, how far its results may be from eager's, how it compiles and loads.
+
+Nothing here imports torch or a back end's library before it is used.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mapper.errors import BadInput, MissingFeature, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from mapper.backends.eager import Compute
+    from mapper.program.model import Program
+
+    Tensors = Mapping[str, torch.Tensor]
+
+EAGER = "eager"
+_FLOATS = {"float64": 1e-9, "float32": 1e-4, "complex64": 1e-4, "complex128": 1e-9, "float16": 1e-2, "bfloat16": 3e-2}
+_PLAIN = frozenset({"bool", "uint8", "int8", "int32", "int64", "float32"})
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A stage that is ready: `compute`, and the `threads` that the back end says it uses. What `compute` returns is
+    good until its next call."""
+
+    compute: Compute
+    threads: int
+
+
+@dataclass(frozen=True)
+class Lack:
+    """What keeps a back end from working here, and what helps."""
+
+    what: str
+    advice: str
+
+
+class Load(Protocol):
+    """Makes a stage ready in this process; `artefact` is the folder that was compiled (none for eager)."""
+
+    def __call__(self, program: Program, weights: Tensors, threads: int, artefact: Path | None) -> Loaded:
+        """The stage, for `threads` threads."""
+
+
+class Compile(Protocol):
+    """Compiles `program` for `threads` threads into the empty `folder`."""
+
+    def __call__(self, program: Program, weights: Tensors, threads: int, folder: Path) -> None:
+        """Writes files into `folder`, or raises what the library says."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A way to compute a stage.
+
+    `tolerance` is by dtype how far an output may be from eager's, relative to the largest magnitude of eager's tensor;
+    where a dtype is not named, and for eager, bits must be equal. `reason` says why that much. `packages` are needed
+    to run, `to_compile` to compile besides, each with the version that pip is asked for. `per_team`: what was compiled
+    for a number of threads is right for that number only. `dtypes`: tensors that it takes, None for all.
+    """
+
+    name: str
+    load: Load
+    compile: Compile | None = None
+    tolerance: Mapping[str, float] | None = None
+    reason: str = ""
+    packages: Mapping[str, str] | None = None
+    to_compile: Mapping[str, str] | None = None
+    compiler: bool = False
+    per_team: bool = False
+    dtypes: frozenset[str] | None = None
+
+    def available(self, *, compiling: bool = True) -> Lack | None:
+        """What it lacks here, None if nothing. A stage that is compiled already needs less than `compiling`."""
+        wanted = dict(self.packages or {}) | (dict(self.to_compile or {}) if compiling else {})
+        missing = [name for name in wanted if util.find_spec(name) is None]
+        if missing:
+            are = "packages {} are" if len(missing) > 1 else "package {} is"
+            what = f"the back end {self.name} needs what is not installed: the {are.format(', '.join(missing))} missing"
+            return Lack(what, "python -m pip install " + " ".join(f"'{wanted[name]}'" for name in missing))
+        if compiling and self.compiler and _compiler() is None:
+            return Lack(f"the back end {self.name} needs a C++ compiler, and there is none here",
+                        "Install g++ or clang++, or name one in CXX.")  # fmt: skip
+        return None
+
+    def require(self, *, compiling: bool = True) -> None:
+        """Raises: MissingFeature when it lacks something here."""
+        lack = self.available(compiling=compiling)
+        if lack is not None:
+            raise MissingFeature(lack.what, advice=lack.advice)
+
+    def versions(self) -> dict[str, str]:
+        """What computes and compiles, by package; the C++ compiler too, where it takes one."""
+        names = ["torch", *(self.packages or {}), *(self.to_compile or {})]
+        found = {name: _version(name) for name in names}
+        return found | ({"compiler": _compiler() or ""} if self.compiler else {})
+
+    def require_dtypes(self, program: Program, stage: int) -> None:
+        """Raises: BadInput naming the op of `stage` whose tensors it does not take."""
+        if self.dtypes is None:
+            return
+        values = [(given.name, given.type) for given in program.inputs]
+        values += [(weight.name, weight.type) for weight in program.weights]
+        values += [(op.name, kind) for op in program.ops for kind in op.outputs if kind is not None]
+        for name, kind in values:
+            if kind.dtype not in self.dtypes:
+                raise BadInput(
+                    f"stage {stage}", f"{self.name} takes no {kind.dtype}, only {', '.join(sorted(self.dtypes))}",
+                    place=name, advice="The back ends eager and inductor take all dtypes.",
+                )  # fmt: skip
+
+    def allowed(self, dtype: str) -> float:
+        """How far an output of `dtype` may be from eager's, relative to its largest magnitude."""
+        return (self.tolerance or {}).get(dtype, 0.0)
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _compiler() -> str | None:
+    """The C++ compiler that torch would take."""
+    return next(filter(None, map(shutil.which, filter(None, [os.environ.get("CXX"), "g++", "clang++"]))), None)
+
+
+def _later(module: str, function: str) -> Callable[..., Any]:
+    """`function` of the back end `module`, imported when it is called."""
+
+    def call(*arguments: Any) -> Any:
+        return getattr(importlib.import_module(f"mapper.backends.{module}"), function)(*arguments)
+
+    return call
+
+
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend(EAGER, load=_later("eager", "load"), packages={"torch": "torch>=2.6,<2.14"}),
+        Backend(
+            "inductor", load=_later("inductor", "load"), compile=_later("inductor", "compile"), tolerance=_FLOATS,
+            reason="ops are fused and sums are taken in the order of its own loops",
+            packages={"torch": "torch>=2.6,<2.14"}, compiler=True, per_team=True,
+        ),
+        Backend(
+            "onnxruntime", load=_later("onnxruntime", "load"), compile=_later("onnxruntime", "compile"),
+            tolerance=_FLOATS, reason="its kernels sum in another order and approximate functions in their own way",
+            packages={"onnxruntime": "onnxruntime>=1.31"},
+            to_compile={"onnx": "onnx>=1.23", "onnxscript": "onnxscript>=0.7.2"}, dtypes=_PLAIN | {"float64"},
+        ),
+        Backend(
+            "openvino", load=_later("openvino", "load"), compile=_later("openvino", "compile"), tolerance=_FLOATS,
+            reason="its kernels sum in another order and approximate functions in their own way",
+            packages={"openvino": "openvino>=2026.4"}, dtypes=_PLAIN,
+        ),
+    )
+}  # fmt: skip
+"""All back ends. Versions are those that they were tested with, and later ones."""
+
+
+def backend_called(name: str) -> Backend:
+    """The back end called `name`. Raises: UsageError naming near ones."""
+    if name in BACKENDS:
+        return BACKENDS[name]
+    near = difflib.get_close_matches(name.lower(), BACKENDS)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(BACKENDS)}."
+    raise UsageError(f"no back end is called {name!r}", advice=hint)

@@ -1,0 +1,191 @@
+"""Plans with other back ends, in real workers: right within the stated tolerance, and wrong weights are caught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mapper.backends.core import zeros
+from mapper.backends.eager import prepare
+from mapper.backends.registry import BACKENDS
+from mapper.errors import BadInput
+from mapper.execution.backend import compiled, with_backend
+from mapper.execution.bundle import write_bundle
+from mapper.execution.executor import Executor
+from mapper.execution.layout import stage_programs
+from mapper.execution.reference import difference_of
+from mapper.execution.run import OutputsDiffer, run, sampled
+from mapper.execution.source import source_of
+from mapper.program.model import TensorType
+from mapper.program.split import split
+from tests.backends.stages import BRIEFLY, COMPILED, MLP, NOT_FIRST, need, two_stages
+from tests.cli.commands import mapper
+from tests.execution import models
+from tests.program.modules import NAMES, case
+from tests.tracing import cuts, plan_for, traced
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_replicas_and_teams_are_within_tolerance_and_compiled_once(name: str) -> None:
+    need(name)
+    told: list[str] = []
+    plan = two_stages(replicas=[2, 1], threads=[1, 2])
+    with Executor(plan, MLP.module, oversubscribe=True, backend=name, say=told.append) as executor:
+        items = [torch.randn(8, 64) for _ in range(8)]
+        with torch.no_grad():
+            for item, output in zip(items, executor.map(items), strict=True):
+                assert isinstance(output, torch.Tensor)
+                assert difference_of(output, MLP.module(item)).relative < BACKENDS[name].allowed("float32")
+        workers = executor.statistics().workers
+        assert [(w.stage, w.threads) for w in workers] == [(0, 1), (0, 1), (1, 2)]
+        masks = [mask for worker in workers for mask in masks_of(worker.pid)]
+        assert len(masks) == 3, "no thread is bound by the library"
+    assert told == [f"Compiling stage {i} of 2 for {name} ..." for i in (1, 2)], "one for both replicas"
+    programs = stage_programs(plan, MLP.program)
+    assert len(compiled(with_backend(plan, name), programs, MLP.weights, -1, told.append, told.append)) == 2
+    assert len(told) == 2, "a second start compiles nothing"
+
+
+def masks_of(pid: int) -> set[str]:
+    """The PUs that the threads of a process may use."""
+    lines = [
+        line for task in Path(f"/proc/{pid}/task").iterdir() for line in (task / "status").read_text().splitlines()
+    ]
+    return {line for line in lines if line.startswith("Cpus_allowed_list")}
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", *NOT_FIRST])
+def test_a_wrong_weight_in_one_stage_is_caught(name: str) -> None:
+    need(name)
+    plan = two_stages()
+    wrong = dict(MLP.weights)
+    last = [w.name for w in MLP.program.weights if len(w.type.shape) == 2][-1]
+    wrong[last] = wrong[last] * 1.01
+    source = replace(source_of(plan, (MLP.program, wrong)), module=MLP.module)
+    with pytest.raises(OutputsDiffer, match=r"relative, 0.0001 is allowed") as raised:
+        run(plan, source, items=3, oversubscribe=True, backend=name)
+    assert raised.value.exit_code == 9 and name in raised.value.advice
+    measured = raised.value.measurement
+    assert not measured.outputs_within_tolerance and measured.tolerance == 1e-4 and measured.backend == name
+    assert measured.max_relative_difference is not None and 1e-3 < measured.max_relative_difference < 0.1
+
+
+@pytest.mark.parametrize("model", ["strides", "skip"])
+@pytest.mark.parametrize("name", BRIEFLY)
+def test_stages_alone_are_within_tolerance_for_all_that_they_give(name: str, model: str, tmp_path: Path) -> None:
+    backend = need(name)
+    found = getattr(models, model)()
+    before = torch.get_num_threads()
+    assert backend.compile is not None
+    try:
+        for s, piece in enumerate(split(found.program, cuts(found.graph, [3, 9]))):
+            folder = tmp_path / str(s)
+            folder.mkdir()
+            backend.compile(piece, found.weights, 1, folder)
+            loaded = backend.load(piece, found.weights, 1, folder)
+            for seed in (0, 1):  # the second call must not see what the first one left
+                torch.manual_seed(seed)
+                given = [drawn(x.type) for x in piece.inputs]
+                with torch.inference_mode():
+                    outputs, expected = loaded.compute(*given), prepare(piece, found.weights, 1)(*given)
+                for output, wanted in zip(outputs, expected, strict=True):
+                    difference = difference_of(output, wanted)
+                    assert difference.identical or difference.relative <= backend.allowed(str(wanted.dtype)[6:])
+    finally:
+        torch.set_num_threads(before)
+
+
+def drawn(kind: TensorType) -> torch.Tensor:
+    """Random numbers that lie as they would in a slot."""
+    out = zeros(kind)
+    with torch.no_grad():
+        return out.copy_(torch.randn(kind.shape)) if kind.dtype == "float32" else out
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("model", NAMES)
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "inductor"])
+def test_every_small_module(name: str, model: str) -> None:
+    need(name)
+    found = case(model)
+    plan = plan_for(traced(found.module, *found.inputs, name=model), [[op.name for op in found.graph.ops]])
+    m = run(plan, found.module, items=3, inputs=[found.inputs], oversubscribe=True, backend=name)
+    assert m.outputs_within_tolerance
+
+
+def test_a_small_output_is_compared_by_its_own_size() -> None:
+    small = torch.tensor([1e-28, 2e-28])
+    assert difference_of(small * 1.01, small).relative == pytest.approx(0.01, rel=1e-3)
+    assert difference_of(torch.tensor([1e-9]), torch.tensor([0.0])).relative == float("inf")
+    assert difference_of(torch.tensor([-0.0]), torch.tensor([0.0])).relative == 0
+    assert difference_of(small, small.clone()).identical
+
+
+@pytest.mark.soak
+def test_a_tolerance_means_something_where_outputs_are_small() -> None:
+    class Faint(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x) * 1e-20
+
+    faint = traced(Faint(), torch.randn(8), name="faint")
+    plan = plan_for(faint, [[op.name for op in faint.graph.ops]])
+    other = traced(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.ReLU()), torch.randn(8), name="other")
+    source = replace(source_of(plan, faint.module), module=other.module)
+    with pytest.raises(OutputsDiffer):
+        run(plan, source, items=3, oversubscribe=True, tolerance=1e-4)
+
+
+def test_a_bundle_is_compiled_where_it_runs(tmp_path: Path) -> None:
+    need("openvino")
+    plan = with_backend(two_stages(), "openvino")
+    source = source_of(plan, MLP.module)
+    write_bundle(tmp_path / "b.bundle", MLP.program, MLP.weights, plan, sampled(plan, source))
+    assert len(list((tmp_path / "b.bundle").iterdir())) == 4
+    done = mapper("run", tmp_path / "b.bundle", "--items", 5, "--oversubscribe")
+    assert (done.code, done.err) == (0, "")
+    first, second = done.out.splitlines()[:2]
+    assert "outputs within tolerance 0.0001 of those of the unsplit program" in first or "identical" in first
+    assert "back end openvino" in second
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("openvino", "op special_bessel_j0 "),
+        pytest.param("onnxruntime", "an op that reads relu", marks=pytest.mark.soak),
+    ],
+)
+def test_an_op_that_cannot_be_compiled_is_named_with_its_stage(name: str, place: str) -> None:
+    need(name)
+
+    class Hard(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.special.bessel_j0(torch.relu(x)) + 1
+
+    hard = traced(Hard(), torch.randn(4, 4), name="hard")
+    plan = plan_for(hard, [[op.name for op in hard.graph.ops]])
+    with pytest.raises(BadInput, match=rf"(?s)stage 0, {place}.*: {name} cannot compile it: .*bessel_j0") as raised:
+        run(plan, hard.module, items=1, oversubscribe=True, backend=name)
+    assert raised.value.exit_code == 3
+
+
+@pytest.mark.parametrize("name", BRIEFLY)
+def test_inputs_that_are_not_contiguous_do_not_share_a_copy(name: str, tmp_path: Path) -> None:
+    """A copy that was given back after it was handed in was the next one's memory: the second input for both."""
+    backend = need(name)
+
+    class Difference(torch.nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x) - torch.relu(y)
+
+    x, y = torch.randn(48, 64).t(), torch.randn(48, 64).t()
+    made = traced(Difference(), x, y, name="difference")
+    assert backend.compile is not None
+    backend.compile(made.program, made.weights, 1, tmp_path)
+    loaded = backend.load(made.program, made.weights, 1, tmp_path)
+    with torch.inference_mode():
+        (output,) = loaded.compute(x, y)
+    assert difference_of(output, torch.relu(x) - torch.relu(y)).relative < 1e-6
