@@ -222,7 +222,7 @@ class Executor:
         """Waits for what an earlier stream left in flight, so that this one's first output is its own."""
         while self._next_in > self._next_out:
             self._require(token)
-            self._get()
+            self._get(dropped=True)
         self._first = self._next_out
 
     def _ready(self) -> bool:
@@ -243,7 +243,7 @@ class Executor:
         self._put_ns.append(now)
         self._next_in += 1
 
-    def _get(self) -> Tensors:
+    def _get(self, *, dropped: bool = False) -> Tensors:
         number = self._next_out
         try:
             views = [view for consumer in self._collect for view in consumer.take(number)]
@@ -253,14 +253,15 @@ class Executor:
         except BaseException:
             self.close(kill=True)  # the rings are in no known state
             raise
-        self._note_latency((number - self._first) % self._calls)
+        put_ns = self._put_ns.popleft()
+        if not dropped:
+            self._note_latency((number - self._first) % self._calls, put_ns)
         self._next_out += 1
         return outputs
 
-    def _note_latency(self, place: int) -> None:
+    def _note_latency(self, place: int, put_ns: int) -> None:
         """Notes how long an item took, when the last of its micro-batches is there: the one at `place` is."""
-        put = self._put_ns.popleft()
-        self._item_ns = put if place == 0 else self._item_ns
+        self._item_ns = put_ns if place == 0 else self._item_ns
         if place == self._calls - 1:
             self._latencies.append((time.monotonic_ns() - self._item_ns) / 1e9)
 

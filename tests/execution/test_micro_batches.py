@@ -51,11 +51,14 @@ def test_outputs_are_those_of_the_micro_batches_joined(executor: Executor) -> No
 
 def test_a_stream_left_between_two_micro_batches_does_not_shift_the_next(executor: Executor) -> None:
     given = items(5)
-    stream = executor.map(given)
-    next(stream)
-    assert (executor._next_in - executor._first) % CALLS, "else nothing is left half"
-    for item, output in zip(given, executor.map(given), strict=True):
-        assert isinstance(output, torch.Tensor) and torch.equal(output, expected(item))
+    for left_after in range(4):
+        stream = executor.map(given)
+        for _ in range(left_after):
+            next(stream)
+        executor.reset_statistics()
+        for item, output in zip(given, executor.map(given), strict=True):
+            assert isinstance(output, torch.Tensor) and torch.equal(output, expected(item))
+        assert len(executor.statistics().latencies_s) == len(given), "what was dropped does not count"
 
 
 def test_latencies_are_of_items(executor: Executor) -> None:
