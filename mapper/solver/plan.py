@@ -72,25 +72,22 @@ def plan(
     placement, `solver.placement`) name what others do.
 
     `graph` is of one call of the model; `micro_batches` calls make an item of `batch` elements, and limits, values and
-    what is predicted are of items.
-
-    A graph that brings its own times is planned with those; where tensors have bytes only, `costs` must price them
-    (`cost.imported.given_costs`). Under a limit on memory, each unit of `uniform:K` has memory of its own.
+    what is predicted are of items. A graph that brings its own times is planned with those; where tensors have bytes
+    only, `costs` must price them (`cost.imported.given_costs`). Under a limit on memory, each unit of `uniform:K` has
+    memory of its own.
 
     Raises: Infeasible with the smallest change of each limit that helps; UsageError for more stages than ops;
-    NoPlanInTime where no placement of what was found keeps the limits; AssertionError, a bug of the planner, if the
-    plan fails its own check.
+    NoPlanInTime where no placement of what was found keeps the limits; AssertionError, a bug, if its check fails.
     """
     limits = within_quota(limits or Limits(), machine)
     machine = machine if limits.node_memory_bytes is None else with_own_memory(machine)
     table = costs or (given_costs(graph) if graph.costed else roofline(graph, machine, configurations(machine)))
     if limits.stages is not None and limits.stages > len(graph.ops):
         raise UsageError(f"{limits.stages} stages were asked for, but {graph.name} has {len(graph.ops)} ops")
-    problem = problem_of(graph, machine, table, limits)
-    space = Space(problem, progress=progress, stop=stop or Stop(time_limit_s))
     if micro_batches > 1:
         _require_own(planner, strategy)
-    case = Case(graph, machine, table, space)
+    problem = problem_of(graph, machine, table, limits)
+    case = Case(graph, machine, table, Space(problem, progress=progress, stop=stop or Stop(time_limit_s)))
     aim, found = _found(case, objective, limits, near_optimal, micro_batches, planner, strategy)
     made = Plan(
         model=model or reference_of(graph),
@@ -104,11 +101,15 @@ def plan(
         predicted=in_items(found.evaluation.predicted, micro_batches),
         stages=found.evaluation.stages,
         edges=found.evaluation.edges,
-        alternatives=alternatives(space, found.solution, limits, micro_batches),
+        alternatives=alternatives(case.space, found.solution, limits, micro_batches),
         provenance={"mapper": __version__, "topology_sha256": sha256(plain(machine))},
     )  # fmt: skip
-    made = attributed(made, planner, strategy, found.solution, problem)
-    wrong = require_kept(planner, strategy, violations(made, graph, table))
+    return _checked(attributed(made, planner, strategy, found.solution, problem), case, planner, strategy)
+
+
+def _checked(made: Plan, case: Case, planner: str, strategy: str) -> Plan:
+    """`made`, which keeps its promises. Raises: as `plan`."""
+    wrong = require_kept(planner, strategy, violations(made, case.graph, case.table))
     if wrong:  # no assert statement: this must be looked at under python -O too
         raise AssertionError(f"the planner made a plan that its own check refuses: {wrong}")
     return made
