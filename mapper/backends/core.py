@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mapper.backends.eager import Compute
+from mapper.backends.registry import Compute
 from mapper.program.model import Program, TensorType
 from mapper.program.rebuild import rebuild
 from mapper.program.views import views

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from mapper.backends.registry import Loaded
+from mapper.backends.registry import Compute, Loaded
 from mapper.program.model import Program
 from mapper.program.rebuild import rebuild
 from mapper.program.weights import laid_out
-
-Compute = Callable[..., tuple[torch.Tensor, ...]]
-"""Takes a program's inputs in order, gives its outputs in order. Called in inference mode."""
 
 
 def prepare(program: Program, weights: Mapping[str, torch.Tensor], threads: int) -> Compute:

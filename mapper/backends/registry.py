@@ -20,11 +20,12 @@ from mapper.errors import BadInput, MissingFeature, UsageError
 if TYPE_CHECKING:
     import torch
 
-    from mapper.backends.eager import Compute
     from mapper.program.model import Program
 
     Tensors = Mapping[str, torch.Tensor]
 
+Compute = Callable[..., "tuple[torch.Tensor, ...]"]
+"""Takes a program's inputs in order, gives its outputs in order. Called in inference mode."""
 EAGER = "eager"
 _FLOATS = {"float64": 1e-9, "float32": 1e-4, "complex64": 1e-4, "complex128": 1e-9, "float16": 1e-2, "bfloat16": 3e-2}
 _PLAIN = frozenset({"bool", "uint8", "int8", "int32", "int64", "float32"})

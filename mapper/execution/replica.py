@@ -14,8 +14,7 @@ from pathlib import Path
 import torch
 
 from mapper import jsonio
-from mapper.backends.eager import Compute
-from mapper.backends.registry import Loaded, backend_called
+from mapper.backends.registry import Compute, Loaded, backend_called
 from mapper.errors import BadInput
 from mapper.execution.layout import Layout
 from mapper.execution.memory import Memory, Semaphore

@@ -19,7 +19,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapper.solver.cover import UNLIMITED, Cell, Covers, Layer, cores_of, extend, relative, replicas_of, stage_cores
+from mapper.solver.cover import (
+    UNLIMITED,
+    Asked,
+    Cell,
+    Covers,
+    Layer,
+    cores_of,
+    extend,
+    relative,
+    replicas_of,
+    stage_cores,
+)
 from mapper.solver.intervals import Intervals
 from mapper.solver.nearness import Rises
 from mapper.solver.problem import Array
@@ -73,18 +84,10 @@ class NearCovers(Covers):
 
 
 @dataclass(frozen=True)
-class NearAsked:
-    """What a pass is asked, as `cover.Asked`; a second of rise adds `weight` to a value."""
+class NearAsked(Asked):
+    """What a pass is asked; a second of rise adds `weight` to a value."""
 
-    period_s: float
-    values: Array
     weight: float
-    unit: float
-    limit: float
-    cores: int
-    cores_per_group: int
-    max_replicas: int
-    stages: int | None
 
 
 def near_cover(
@@ -93,7 +96,7 @@ def near_cover(
 ) -> NearCovers:  # fmt: skip
     """One pass at `period_s`, as `cover.cover`; `weight` is what a second of rise adds to a value."""
     most = max_replicas or UNLIMITED
-    asked = NearAsked(period_s, values, weight, unit, limit, cores, cores_per_group, most, stages)
+    asked = NearAsked(period_s, values, unit, limit, cores, cores_per_group, most, stages, weight)
     layers = _PASS(costs, rises, asked)
     return NearCovers(layers, costs, period_s, cores, cores_per_group, stages is not None, rises)
 
