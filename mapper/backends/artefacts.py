@@ -1,6 +1,7 @@
 """Compiled stages on disk: a folder each in the cache folder, called by the hash of all that they depend on.
 
-A folder appears whole or not at all, and is checked before use. What is there may be deleted at any time.
+A folder appears whole or not at all, and is checked before use. What is there may be deleted at any time; who uses a
+folder holds it, so that `trim` leaves it alone.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import hashlib
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mapper import jsonio
-from mapper.errors import BadInput, SystemRefused
+from mapper.cache import cache_folder
+from mapper.errors import BadInput
 from mapper.jsonio import Record
 from mapper.machine import cpuinfo
 
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Changes when back ends compile in another way, so that what is in the cache is no longer used."""
 MANIFEST = "manifest.json"
-ADVICE = "XDG_CACHE_HOME names another folder."
 
 
 class File(Record):
@@ -48,19 +50,9 @@ class Manifest(Record):
     files: dict[str, File]
 
 
-def cache_folder() -> Path:
-    """Where compiled stages are: `$XDG_CACHE_HOME/mapper/compiled`, else in `~/.cache` (XDG base directories)."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        base = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
-    except RuntimeError as error:
-        raise SystemRefused("there is no home folder, so no cache folder either", advice=ADVICE) from error
-    return base / "mapper" / "compiled"
-
-
-def refused(folder: Path, error: OSError) -> SystemRefused:
-    """The error for a cache folder that cannot be written."""
-    return SystemRefused(f"the cache folder {folder} cannot be written: {error.strerror}", advice=ADVICE)
+def compiled_folder() -> Path:
+    """Where compiled stages are. Raises: SystemRefused where there is no home folder."""
+    return cache_folder() / "compiled"
 
 
 def weight_hash(tensor: torch.Tensor) -> str:
@@ -165,3 +157,85 @@ def work_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(new, ignore_errors=True)
             if fd >= 0:
                 os.close(fd)
+
+
+class Artefacts(dict[tuple[int, int], Path]):
+    """The folders of compiled stages by stage and number of threads, held as long as this is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: list[int] = []
+        weakref.finalize(self, _close, self._held)
+
+    def take(self, stage: int, threads: int, path: Path) -> bool:
+        """Takes in the folder `path` if it is there and whole."""
+        fd = hold(path)
+        if fd is None:
+            return False
+        self._held.append(fd)
+        self[stage, threads] = path
+        return sound(path)
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def hold(path: Path) -> int | None:
+    """A descriptor that keeps the folder `path` from being taken away while it is open; None where it is not there.
+    The folder counts as used now."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if _is(fd, path):
+            with contextlib.suppress(OSError):
+                os.utime(path)
+            return fd
+    except OSError:
+        pass
+    os.close(fd)
+    return None
+
+
+def kept(folder: Path) -> dict[Path, int]:
+    """The compiled stages in `folder` with their bytes, those that were used longest ago first."""
+    found: list[tuple[int, Path, int]] = []
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            with contextlib.suppress(OSError):
+                if not path.name.startswith(".") and path.is_dir():
+                    found.append((path.stat().st_mtime_ns, path, sum(file.stat().st_size for file in path.iterdir())))
+    return {path: size for _, path, size in sorted(found)}
+
+
+def trim(folder: Path, limit: int) -> None:
+    """Takes compiled stages out of `folder` until the rest has at most `limit` bytes: first those that were used
+    longest ago, never one that is held or being made. Raises: OSError."""
+    with lock(folder / ".trim.lock"), work_folder(folder) as work:
+        stages = kept(folder)
+        total = sum(stages.values())
+        for path, size in stages.items():
+            if total <= limit:
+                return
+            if not (folder / f".{path.name}.lock").exists() and _moved(path, work / path.name):
+                total -= size
+
+
+def _moved(path: Path, to: Path) -> bool:
+    """Whether `path` could be moved: nobody holds it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.rename(to)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)

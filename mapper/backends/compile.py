@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from mapper import jsonio
-from mapper.backends.artefacts import ADVICE, cache_folder, install, key_of, lock, refused, sound, work_folder
+from mapper.backends.artefacts import Artefacts, compiled_folder, install, key_of, lock, trim, work_folder
 from mapper.backends.artefacts import weight_hash as hash_of
 from mapper.backends.registry import Backend, backend_called
+from mapper.cache import ADVICE, limit_bytes, refused
 from mapper.errors import BadInput, ExecutionFailed, MapperError, SystemRefused
 from mapper.jsonio import Record
 from mapper.program.model import Program
@@ -57,38 +58,44 @@ class Order(Record):
 def artefacts(
     backend: Backend, teams: Sequence[Team], weights: Mapping[str, torch.Tensor], weights_fd: int,
     say: Say = lambda message: None, note: Say = lambda message: None,
-) -> dict[tuple[int, int], Path]:  # fmt: skip
+) -> Artefacts:  # fmt: skip
     """For each stage and number of threads the folder with what `backend` compiled, from the cache or made now.
 
     `weights_fd` is a safetensors file with `weights`. `say` is told what is being done, `note` what was amiss.
-    Raises: MissingFeature; BadInput naming stage and op of what cannot be compiled; SystemRefused when the cache
-    folder cannot be written; ExecutionFailed when a compiler dies.
+    Raises: MissingFeature, or MachineMismatch where the processor lacks something; BadInput naming stage and op of what
+    cannot be compiled; SystemRefused when the cache folder cannot be written; ExecutionFailed when a compiler dies.
     """
     backend.require(compiling=False)
+    if backend.slow:
+        note(backend.slow)
+    found = Artefacts()
     if backend.compile is None:
-        return {}
+        return found
     for team in teams:
         backend.require_dtypes(team.program, team.stage)
     hashes = {name: hash_of(weights[name]) for name in {w.name for team in teams for w in team.program.weights}}
-    folder = cache_folder()
-    found = {(t.stage, t.threads): folder / key_of(backend, t.program, hashes, t.threads) for t in teams}
-    missing = [team for team in teams if not sound(found[team.stage, team.threads])]
+    folder = compiled_folder()
+    paths = {(t.stage, t.threads): folder / key_of(backend, t.program, hashes, t.threads) for t in teams}
+    missing = [team for team in teams if not found.take(team.stage, team.threads, paths[team.stage, team.threads])]
     if not missing:
         return found
     backend.require()
+    limit = limit_bytes(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with work_folder(folder) as work:
             for i, team in enumerate(missing):
-                path = found[team.stage, team.threads]
+                path = paths[team.stage, team.threads]
                 with lock(folder / f".{path.name}.lock"):
-                    if sound(path):
+                    if found.take(team.stage, team.threads, path):
                         continue  # another process, or a stage like this one, was faster
                     if path.exists():
                         note(f"what {backend.name} had compiled for stage {team.stage} was damaged ({path}); made anew")
                     say(f"Compiling stage {i + 1} of {len(missing)} for {backend.name} ...")
                     made = _made(backend, team, weights_fd, work / str(i))
                     install(made, path, backend.name, team.program.name)
+                    found.take(team.stage, team.threads, path)
+        trim(folder, limit)
     except OSError as error:
         raise refused(folder, error) from error
     return found
@@ -148,7 +155,7 @@ def _require_made(backend: Backend, team: Team, event: dict[str, Any] | None, co
         raise ExecutionFailed(f"compiling stage {team.stage} for {backend.name} ended without a result: {how}",
                               advice=f"What it printed last:\n{printed}")  # fmt: skip
     if any(words in event["error"] or words in printed for words in _FULL):
-        raise SystemRefused(f"the cache folder {cache_folder()} cannot be written: {event['error']}", advice=ADVICE)
+        raise SystemRefused(f"the cache folder {compiled_folder()} cannot be written: {event['error']}", advice=ADVICE)
     raise BadInput(
         f"stage {team.stage}", f"{backend.name} cannot compile it: {event['error']}",
         place=culprit(team.program, event["error"] + event["trace"]),

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from mapper.backends.registry import Compute
+from mapper.backends.lowered import lowered
+from mapper.backends.registry import BFLOAT16, FLOAT32, Compute
 from mapper.program.model import Program, TensorType
 from mapper.program.rebuild import rebuild
 from mapper.program.views import views
@@ -33,9 +34,7 @@ class Core:
 
     def compute(self, weights: Mapping[str, torch.Tensor], run: Run) -> Compute:
         """The whole stage, with `run` for its core."""
-        constants: tuple[torch.Tensor, ...] = ()
-        if self.constants.outputs:
-            constants = rebuild(self.constants, laid_out(self.constants, weights))()
+        constants = self.constant_results(weights)
         inputs, sources = self.inputs, self.sources
         if len(inputs) > 0 and all(kind == "core" for kind, _ in sources):
             every = list(inputs)
@@ -54,6 +53,13 @@ class Core:
 
         return joined
 
+    def constant_results(self, weights: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """The outputs that depend on weights alone."""
+        if not self.constants.outputs:
+            return ()
+        results: tuple[torch.Tensor, ...] = rebuild(self.constants, laid_out(self.constants, weights))()
+        return results
+
 
 def core_of(program: Program) -> Core:
     """The part of `program` that is to be compiled."""
@@ -66,7 +72,7 @@ def core_of(program: Program) -> Core:
         ((kind, name),) = output.items()
         if kind == "input":
             sources.append(("input", position[name]))
-        elif kind == "weight" or name in inputless:
+        elif kind == "weight" or (name in inputless and not program.is_onnx):  # torch computes those, but no ONNX
             constant.append(output)
             sources.append(("constant", len(constant) - 1))
         else:
@@ -100,7 +106,11 @@ def zeros(kind: TensorType) -> torch.Tensor:
     return torch.zeros(count, dtype=getattr(torch, kind.dtype)).as_strided(kind.shape, kind.strides)
 
 
-def exported(program: Program, weights: Mapping[str, torch.Tensor]) -> torch.export.ExportedProgram:
+def exported(
+    program: Program, weights: Mapping[str, torch.Tensor], precision: str = FLOAT32
+) -> torch.export.ExportedProgram:
     """`program` as compilers take it, for inputs that lie as its types say; what depends on weights alone is done."""
     module = rebuild(program, laid_out(program, weights))
+    if precision == BFLOAT16:
+        module = lowered(module, program)
     return torch.export.export(module, tuple(zeros(given.type) for given in program.inputs), strict=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from mapper.backends.core import core_of, exported, zeros
-from mapper.backends.registry import Loaded
+from mapper.backends.registry import FLOAT32, Loaded
 from mapper.program.model import Program
 
 LIBRARY = "stage.so"
@@ -17,7 +17,9 @@ _OPTIONS = {"freezing": True, "aot_inductor.precompile_headers": False}
 """Headers compiled beforehand would pay from the third stage on, and are rubbish afterwards."""
 
 
-def compile(program: Program, weights: Mapping[str, torch.Tensor], threads: int, folder: Path) -> None:
+def compile(
+    program: Program, weights: Mapping[str, torch.Tensor], threads: int, folder: Path, precision: str = FLOAT32
+) -> None:
     """Compiles `program` for exactly `threads` threads, which the library's loops have as a constant."""
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # read when torch._inductor is imported; no pool of processes
     import torch._inductor
@@ -27,7 +29,7 @@ def compile(program: Program, weights: Mapping[str, torch.Tensor], threads: int,
     if not core.outputs:
         return
     with torch.no_grad():
-        module = exported(core, weights).module()
+        module = exported(core, weights, precision).module()
         given = tuple(zeros(given.type) for given in core.inputs)
         made = torch._inductor.aot_compile(module, given, options=_OPTIONS)
     if not isinstance(made, str):
@@ -35,7 +37,9 @@ def compile(program: Program, weights: Mapping[str, torch.Tensor], threads: int,
     Path(made).rename(folder / LIBRARY)
 
 
-def load(program: Program, weights: Mapping[str, torch.Tensor], threads: int, artefact: Path | None) -> Loaded:
+def load(
+    program: Program, weights: Mapping[str, torch.Tensor], threads: int, artefact: Path | None, precision: str = FLOAT32
+) -> Loaded:
     """The compiled stage, ready in this process. The library maps its weights from the file: replicas share them."""
     assert artefact is not None, "a stage of this back end is compiled before it is loaded"
     torch.set_num_threads(threads)

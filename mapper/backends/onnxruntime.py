@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,22 +10,52 @@ import onnxruntime as ort
 import torch
 
 from mapper.backends.core import core_of, exported
-from mapper.backends.registry import Loaded
+from mapper.backends.in_place import loaded
+from mapper.backends.registry import FLOAT32, INT8, Loaded
 from mapper.program.model import Program
 
 MODEL = "stage.onnx"
 
 
-def compile(program: Program, weights: Mapping[str, torch.Tensor], threads: int, folder: Path) -> None:
+def compile(
+    program: Program, weights: Mapping[str, torch.Tensor], threads: int, folder: Path, precision: str = FLOAT32
+) -> None:
     """Writes `program` as ONNX, weights in a file beside it, and loads it once: what lacks a kernel is told here."""
     core = core_of(program).program
     if not core.outputs:
         return
-    with torch.no_grad():
-        made = torch.onnx.export(exported(core, weights), dynamo=True, verbose=False)
-    assert made is not None, "what torch.onnx.export gives where it writes no file"
-    made.save(str(folder / MODEL), external_data=True)
+    if core.is_onnx:
+        from mapper.backends.onnx_stage import write_onnx
+
+        write_onnx(core, weights, folder / MODEL)
+    else:
+        with torch.no_grad():
+            made = torch.onnx.export(exported(core, weights), dynamo=True, verbose=False)
+        assert made is not None, "what torch.onnx.export gives where it writes no file"
+        made.save(str(folder / MODEL), external_data=True)
+    if precision == INT8:
+        _quantize(folder)
     _session(folder, threads)
+
+
+def _quantize(folder: Path) -> None:
+    """Turns products with weights into those of int8: weights are rounded here, channel by channel, what they are
+    multiplied with at each call, as a whole tensor. (onnxruntime.ai/docs/performance/model-optimizations/quantization)
+
+    Convolutions stay as they are: with scales found at each call they are slower than in float32.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = onnx.load(folder / MODEL)
+    del model.graph.value_info[:]  # it transposes weights in place, and then takes their old shapes for an error
+    for file in folder.iterdir():
+        file.unlink()
+    logging.getLogger().setLevel(logging.ERROR)  # it advises to clean the model up before, on the root logger
+    quantize_dynamic(
+        model, folder / MODEL, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8,
+        use_external_data_format=True,
+    )  # fmt: skip
 
 
 def _session(folder: Path, threads: int) -> ort.InferenceSession:
@@ -42,27 +73,28 @@ def _session(folder: Path, threads: int) -> ort.InferenceSession:
     return ort.InferenceSession(str(folder / MODEL), options, providers=["CPUExecutionProvider"])
 
 
-def load(program: Program, weights: Mapping[str, torch.Tensor], threads: int, artefact: Path | None) -> Loaded:
-    """The stage, ready in this process. Inputs are read where they lie if they are contiguous, results come into
-    buffers of its own."""
+def load(
+    program: Program, weights: Mapping[str, torch.Tensor], threads: int, artefact: Path | None, precision: str = FLOAT32
+) -> Loaded:
+    """The stage, ready in this process. Inputs are read where they lie if they are contiguous, results are written
+    where they belong."""
     assert artefact is not None, "a stage of this back end is compiled before it is loaded"
     torch.set_num_threads(1)  # for copies; a second team would only be in the way
     core = core_of(program)
     if not core.program.outputs:
         return Loaded(core.compute(weights, tuple), threads)
     session = _session(artefact, threads)
-    kinds = [core.program.type_of(output) for output in core.program.outputs]
-    results = [torch.zeros(kind.shape, dtype=getattr(torch, kind.dtype)) for kind in kinds]
     binding = session.io_binding()
-    for given, result in zip(session.get_outputs(), results, strict=True):
-        binding.bind_ortvalue_output(given.name, ort.OrtValue.ortvalue_from_numpy(result.numpy()))
-    names = [given.name for given in session.get_inputs()]
+    inputs, outputs = ([given.name for given in ends] for ends in (session.get_inputs(), session.get_outputs()))
 
-    def run(given: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-        held = [tensor.contiguous() for tensor in given]  # until it is done: a value that shares memory may not hold it
-        for name, tensor in zip(names, held, strict=True):
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(tensor.numpy()))
+    def value(tensor: torch.Tensor) -> ort.OrtValue:
+        return ort.OrtValue.ortvalue_from_numpy(tensor.numpy())
+
+    def infer(given: Sequence[ort.OrtValue], results: Sequence[ort.OrtValue]) -> None:
+        for name, one in zip(inputs, given, strict=True):
+            binding.bind_ortvalue_input(name, one)
+        for name, one in zip(outputs, results, strict=True):
+            binding.bind_ortvalue_output(name, one)
         session.run_with_iobinding(binding)
-        return results
 
-    return Loaded(core.compute(weights, run), session.get_session_options().intra_op_num_threads)
+    return loaded(core, weights, session.get_session_options().intra_op_num_threads, value, infer)

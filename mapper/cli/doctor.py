@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def backend_facts() -> list[Fact]:
-    """For each back end whether it can be used here, and in which version."""
-    from mapper.backends.registry import BACKENDS
+    """For each back end whether it can be used here, and in which version; and which ones there cannot be."""
+    from mapper.backends.registry import BACKENDS, NOT_OFFERED
     from mapper.host.facts import Fact
 
     found = []
@@ -23,12 +23,34 @@ def backend_facts() -> list[Fact]:
         if lack is None:
             versions = backend.versions()
             main = next(iter(backend.packages or versions))
-            found.append(Fact(name, ", ".join([f"{main} {versions[main]}", *filter(None, [versions.get("compiler")])])))
-        elif backend.available(compiling=False) is None:
+            value = ", ".join([f"{main} {versions[main]}", *filter(None, [versions.get("compiler")])])
+            found.append(Fact(name, value, "warn" if backend.slow else "ok", backend.slow))
+        elif backend.available(compiling=False) is None and not lack.processor:
             found.append(Fact(name, "runs what is compiled, compiles nothing", "warn", lack.advice))
         else:
             found.append(Fact(name, "not available", "warn", f"{lack.what}: {lack.advice}"))
-    return found
+    return [*found, *(Fact(f"back end {name}", "not offered", "ok", why) for name, why in NOT_OFFERED.items())]
+
+
+def cache_fact() -> Fact:
+    """Where compiled stages are kept, how much they take, and how much they may."""
+    from mapper.backends.artefacts import compiled_folder, kept
+    from mapper.cache import ADVICE, SIZE, limit_bytes
+    from mapper.errors import MapperError
+    from mapper.host.facts import Fact
+    from mapper.units import format_bytes
+
+    try:
+        folder = compiled_folder()
+        taken, limit = sum(kept(folder).values()), limit_bytes(folder)
+    except MapperError as error:
+        return Fact("compiled stages", error.what, "bad", error.advice)
+    except OSError as error:
+        return Fact("compiled stages", f"{folder} cannot be read: {error.strerror}", "bad", ADVICE)
+    value = f"{format_bytes(taken)} of at most {format_bytes(limit)} in {folder}"
+    over = taken > limit
+    what = f"the least used go when the next stage is compiled; {SIZE} sets the limit"
+    return Fact("compiled stages", value, "warn" if over else "ok", what if over else "")
 
 
 def doctor_command(json: Json = False) -> None:
@@ -37,7 +59,7 @@ def doctor_command(json: Json = False) -> None:
 
     from mapper.host.facts import facts
 
-    found = [*facts(), *backend_facts()]
+    found = [*facts(), *backend_facts(), cache_fact()]
     if json:
         emit_json({"facts": [dataclasses.asdict(fact) for fact in found]})
         return

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from mapper import __version__
+from mapper.backends.registry import EAGER, backend_called
 from mapper.cost.configurations import configurations
 from mapper.cost.imported import given_costs
 from mapper.cost.roofline import roofline
@@ -62,6 +63,7 @@ def plan(
     stop: Stop | None = None,
     planner: str = OPTIMAL,
     strategy: str = OPTIMAL,
+    backend: str | None = None,
 ) -> Plan:
     """The best mapping of `graph` onto `machine` under `limits`, with what was proved of it.
 
@@ -69,17 +71,17 @@ def plan(
     plans within `near_optimal` (a fraction) of the best period, the one with the fewest stages is chosen. `model` says
     where the graph comes from, so that the plan can be run from its file. After `time_limit_s` seconds, or when
     interrupted (`stop.interrupted` then), the best plan so far is taken. `planner` (`solver.peers`) and `strategy` (the
-    placement, `solver.placement`) name what others do.
+    placement, `solver.placement`) name what others do. `backend` computes it (None: eager; an ONNX model: onnxruntime).
 
     `graph` is of one call of the model; `micro_batches` calls make an item of `batch` elements, and limits, values and
     what is predicted are of items. A graph that brings its own times is planned with those; where tensors have bytes
     only, `costs` must price them (`cost.imported.given_costs`). Under a limit on memory, each unit of `uniform:K` has
     memory of its own.
 
-    Raises: Infeasible with the smallest change of each limit that helps; UsageError for more stages than ops;
-    NoPlanInTime where no placement of what was found keeps the limits; AssertionError, a bug, if its check fails.
+    Raises: Infeasible with the smallest change of each limit that helps; UsageError for more stages than ops, or a back
+    end that is not there; NoPlanInTime where no placement of what was found keeps the limits; AssertionError, a bug.
     """
-    limits = within_quota(limits or Limits(), machine)
+    limits, name = within_quota(limits or Limits(), machine), _backend_of(model, backend)
     machine = machine if limits.node_memory_bytes is None else with_own_memory(machine)
     table = costs or (given_costs(graph) if graph.costed else roofline(graph, machine, configurations(machine)))
     if limits.stages is not None and limits.stages > len(graph.ops):
@@ -94,7 +96,7 @@ def plan(
         machine=machine,
         fingerprint=machine.fingerprint,
         request=Request(
-            objective=objective, limits=limits.as_options(), batch=batch, micro_batches=micro_batches,
+            objective=objective, limits=limits.as_options(), batch=batch, micro_batches=micro_batches, backend=name,
             costs={"source": table.source, **table.options},
         ),
         solver=_solver(case, found, aim, micro_batches, near_optimal, limits),
@@ -105,6 +107,13 @@ def plan(
         provenance={"mapper": __version__, "topology_sha256": sha256(plain(machine))},
     )  # fmt: skip
     return _checked(attributed(made, planner, strategy, found.solution, problem), case, planner, strategy)
+
+
+def _backend_of(model: ModelRef | None, asked: str | None) -> str:
+    """The back end of a plan of `model`. Raises: UsageError when no back end is called as `asked`."""
+    if asked is not None:
+        return backend_called(asked).name
+    return "onnxruntime" if model is not None and model.source.endswith(".onnx") else EAGER
 
 
 def _checked(made: Plan, case: Case, planner: str, strategy: str) -> Plan:

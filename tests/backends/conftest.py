@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mapper.backends.artefacts import cache_folder
+from mapper.backends.artefacts import compiled_folder
 
 
 @pytest.fixture(scope="package")
@@ -20,7 +20,7 @@ def cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     """The folder of compiled stages; nothing but these may be there after a test."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(shared_cache / "inductor"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
-    folder = cache_folder()
+    folder = compiled_folder()
     yield folder
     if folder.is_dir():
         assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
@@ -30,4 +30,4 @@ def cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache for one test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return cache_folder()
+    return compiled_folder()

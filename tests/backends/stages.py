@@ -18,6 +18,12 @@ BRIEFLY = ["onnxruntime", "openvino", pytest.param("inductor", marks=pytest.mark
 """The same for tests of what has little to do with how a back end compiles."""
 NOT_FIRST = [pytest.param("openvino", marks=pytest.mark.soak), pytest.param("inductor", marks=pytest.mark.soak)]
 """Those that need not show in every test what is the same for all."""
+NOT_FIRST_FEWER = [
+    pytest.param("onnxruntime:int8", marks=pytest.mark.soak),
+    pytest.param("openvino:bfloat16", marks=pytest.mark.soak),
+    pytest.param("inductor:bfloat16", marks=pytest.mark.soak),
+]
+"""The same of those that compute with fewer bits."""
 MLP = models.mlp()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -16,10 +17,22 @@ import pytest
 import torch
 
 from mapper.backends import compile as compiling
-from mapper.backends.artefacts import cache_folder, key_of, lock, sound, weight_hash, work_folder
+from mapper.backends.artefacts import (
+    Artefacts,
+    compiled_folder,
+    hold,
+    kept,
+    key_of,
+    lock,
+    sound,
+    trim,
+    weight_hash,
+    work_folder,
+)
 from mapper.backends.compile import Team, artefacts, culprit
 from mapper.backends.registry import Backend, Loaded
 from mapper.errors import BadInput, ExecutionFailed, SystemRefused
+from mapper.execution.executor import Executor
 from mapper.execution.run import run
 from mapper.plans.file import save_plan
 from mapper.program.split import split
@@ -57,7 +70,7 @@ def made(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> list[int]:
     return stages
 
 
-def folders(**changes: object) -> dict[tuple[int, int], Path]:
+def folders(**changes: object) -> Artefacts:
     return artefacts(FAKE, TEAMS, MLP.weights, -1, **changes)  # type: ignore[arg-type]
 
 
@@ -65,8 +78,8 @@ def test_what_is_there_is_not_made_again(made: list[int]) -> None:
     found = folders()
     assert made == [0, 1] and all(map(sound, found.values()))
     assert folders() == found and made == [0, 1]
-    assert {path.name for path in cache_folder().iterdir()} == {path.name for path in found.values()}
-    assert cache_folder().stat().st_mode & 0o77 == 0
+    assert {path.name for path in compiled_folder().iterdir()} == {path.name for path in found.values()}
+    assert compiled_folder().stat().st_mode & 0o77 == 0
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "a", "b", "more"])
@@ -81,7 +94,7 @@ def test_what_is_damaged_is_made_anew_with_a_note(made: list[int], name: str, ho
     assert folders(note=notes.append)[1, 1] == path
     assert made == [0, 1, 1] and sound(path)
     assert len(notes) == 1 and "stage 1 was damaged" in notes[0]
-    assert len(list(cache_folder().iterdir())) == 2
+    assert len(list(compiled_folder().iterdir())) == 2
 
 
 def test_the_key_follows_all_that_matters_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,11 +131,11 @@ def test_many_that_want_the_same_make_it_once(made: list[int]) -> None:
         thread.join()
     assert sorted(made) == [0, 1]
     assert len(results) == 6 and all(map(sound, results[0].values())) and len(set(map(str, results))) == 1
-    assert len(list(cache_folder().iterdir())) == 2
+    assert len(list(compiled_folder().iterdir())) == 2
 
 
 def test_what_a_killed_process_left_is_swept_and_what_another_uses_is_not(made: list[int]) -> None:
-    folder = cache_folder()
+    folder = compiled_folder()
     (folder / ".work-left").mkdir(parents=True)
     (folder / ".work-left" / "x").write_text("x")
     with work_folder(folder) as used:
@@ -150,7 +163,7 @@ def test_a_lock_is_a_file_only_while_it_is_held(tmp_path: Path) -> None:
     assert not path.exists() and not inside
 
 
-def test_a_cache_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_compiled_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(SystemRefused, match=f"the cache folder {tmp_path}/file/mapper/compiled cannot be written") as e:
@@ -158,7 +171,7 @@ def test_a_cache_folder_that_cannot_be_written_is_named(monkeypatch: pytest.Monk
     assert e.value.exit_code == 10 and "XDG_CACHE_HOME" in e.value.advice
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / ".cache" / "mapper" / "compiled"
+    assert compiled_folder() == tmp_path / ".cache" / "mapper" / "compiled"
 
 
 def test_a_full_disk_is_no_fault_of_the_stage(own_cache: Path, tmp_path: Path) -> None:
@@ -180,6 +193,66 @@ def test_an_op_is_found_by_its_name_or_by_what_it_calls() -> None:
     assert culprit(program, "no kernel for aten::linear").startswith("op linear (")
     assert culprit(program, "translating node %part: args = (%relu,)") == "an op that reads relu"
     assert culprit(program, "something else") == "4 ops, linear to relu_1"
+
+
+def used(number: int, folder: Path) -> Path:
+    """A compiled stage of 1000 bytes that was used `number` seconds after the first."""
+    path = folder / f"stage{number}"
+    path.mkdir(parents=True)
+    (path / "file").write_bytes(bytes(1000))
+    os.utime(path, (1e9 + number, 1e9 + number))
+    return path
+
+
+def test_what_was_used_longest_ago_goes_first_and_never_what_is_held(tmp_path: Path) -> None:
+    paths = [used(number, tmp_path) for number in (3, 1, 0, 2, 4)]
+    assert list(kept(tmp_path).items()) == [(tmp_path / f"stage{number}", 1000) for number in range(5)]
+    (tmp_path / ".stage1.lock").touch()  # somebody is at it
+    fds = [hold(tmp_path / "stage2"), hold(tmp_path / "stage2")]
+    assert None not in fds
+    os.utime(tmp_path / "stage2", (1e9 + 2, 1e9 + 2))
+    trim(tmp_path, 3000)
+    assert sorted(path.name for path in paths if path.exists()) == ["stage1", "stage2", "stage4"]
+    trim(tmp_path, 0)
+    assert sorted(path.name for path in paths if path.exists()) == ["stage1", "stage2"]
+    os.close(fds[0] or -1)
+    trim(tmp_path, 0)
+    assert (tmp_path / "stage2").exists(), "one of two still holds it"
+    os.close(fds[1] or -1)
+    (tmp_path / ".stage1.lock").unlink()
+    trim(tmp_path, 0)
+    assert list(tmp_path.iterdir()) == [] and hold(tmp_path / "stage2") is None
+
+
+def test_use_makes_a_stage_the_last_to_go(tmp_path: Path) -> None:
+    for number in range(3):
+        used(number, tmp_path)
+    os.close(hold(tmp_path / "stage0") or -1)
+    trim(tmp_path, 1000)
+    assert [path.name for path in tmp_path.iterdir()] == ["stage0"]
+
+
+def test_a_run_keeps_what_it_compiled_and_takes_away_what_others_left(
+    made: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = used(0, compiled_folder())
+    monkeypatch.setenv("MAPPER_CACHE_SIZE", "1B")
+    found = folders()
+    assert not old.exists() and all(map(sound, found.values())), "more than the limit, but in use"
+    first = dict(found)
+    del found
+    other = artefacts(replace(FAKE, name="other"), TEAMS[:1], MLP.weights, -1)
+    assert all(map(sound, other.values())) and not any(path.exists() for path in first.values())
+
+
+@pytest.mark.soak
+def test_a_running_worker_holds_its_stage(own_cache: Path) -> None:
+    need("openvino")
+    with Executor(two_stages(), MLP.module, oversubscribe=True, backend="openvino"):
+        trim(own_cache, 0)
+        assert len(kept(own_cache)) == 2
+    trim(own_cache, 0)
+    assert kept(own_cache) == {}
 
 
 @pytest.fixture
@@ -264,7 +337,7 @@ def test_a_damaged_stage_is_rebuilt_by_run_and_told() -> None:
     need("openvino")
     plan = two_stages()
     run(plan, MLP.module, items=2, oversubscribe=True, backend="openvino")
-    folder = cache_folder()
+    folder = compiled_folder()
     for manifest in folder.glob("*/manifest.json"):
         if '"stage": "mlp.1"' in manifest.read_text() and "openvino" in manifest.read_text():
             (manifest.parent / "stage.bin").write_bytes(b"")

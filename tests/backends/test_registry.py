@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,13 @@ import typer
 from typer.testing import CliRunner
 
 from mapper.backends import registry
-from mapper.backends.registry import BACKENDS, backend_called
+from mapper.backends.registry import BACKENDS, NOT_OFFERED, backend_called
 from mapper.cli.doctor import doctor_command
 from mapper.errors import BadInput, MissingFeature, UsageError
 from mapper.execution.backend import allowed, with_backend
 from mapper.execution.run import run
 from mapper.plans.file import save_plan
-from tests.backends.stages import MLP, two_stages
+from tests.backends.stages import MLP, need, two_stages
 from tests.cli.commands import TINY, mapper
 from tests.tracing import plan_for, traced
 
@@ -37,13 +38,22 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown_names_are_told_with_near_ones() -> None:
-    assert list(BACKENDS) == ["eager", "inductor", "onnxruntime", "openvino"]
+    assert list(BACKENDS) == [
+        "eager", "inductor", "onnxruntime", "openvino", "eager:bfloat16", "inductor:bfloat16", "openvino:bfloat16",
+        "onnxruntime:int8",
+    ]  # fmt: skip
     with pytest.raises(UsageError, match="Did you mean onnxruntime"):
         backend_called("onnxruntme")
     with pytest.raises(UsageError, match="Known: eager, inductor"):
         backend_called("tpu")
     with pytest.raises(UsageError, match="no back end"):
         with_backend(two_stages(), "tpu")
+    with pytest.raises(UsageError, match="Did you mean openvino:bfloat16"):
+        backend_called("openvino:bf16")
+    for name, reason in NOT_OFFERED.items():
+        assert name not in BACKENDS
+        with pytest.raises(UsageError, match=f"no back end {name}: {reason}"):
+            backend_called(name)
 
 
 def test_only_eager_promises_bits() -> None:
@@ -55,27 +65,74 @@ def test_only_eager_promises_bits() -> None:
     assert allowed(plan, torch.zeros(1), None) == 1e-4 and allowed(plan, torch.zeros(1), 0.5) == 0.5
 
 
-@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "eager"])
+@pytest.mark.parametrize("name", ["inductor", "onnxruntime", "openvino", "onnxruntime:int8"])
 def test_what_is_missing_is_named_with_what_adds_it(name: str, bare: None, tmp_path: Path) -> None:
     with pytest.raises(MissingFeature) as raised:
         run(two_stages(), MLP.module, backend=name, oversubscribe=True)
     message = str(raised.value)
     assert raised.value.exit_code == 8
-    assert "C++ compiler" in message if name == "inductor" else f"python -m pip install '{name}>=" in message
+    family = name.partition(":")[0]
+    assert "C++ compiler" in message if name == "inductor" else f"python -m pip install '{family}>=" in message
     plan = tmp_path / "plan.json"
     save_plan(two_stages(source=SOURCE), plan)
     done = mapper("run", plan, "--trust", "--backend", name, "--oversubscribe")
     assert (done.code, done.out) == (8, "") and message.splitlines()[0] in done.err
 
 
-def test_doctor_tells_what_each_back_end_lacks(bare: None) -> None:
+@pytest.fixture
+def old_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the processor had no instructions for fewer bits."""
+    seen = registry.cpuinfo.read(Path("/"))
+    monkeypatch.setattr(registry.cpuinfo, "read", lambda root: replace(seen, features=frozenset({"avx2"})))
+
+
+@pytest.mark.parametrize("name", ["onnxruntime:int8", "openvino:bfloat16"])
+def test_a_processor_without_the_instructions_is_refused_with_its_reason(
+    name: str, old_processor: None, tmp_path: Path
+) -> None:
+    need(name.partition(":")[0])
+    plan = tmp_path / "plan.json"
+    save_plan(two_stages(source=SOURCE), plan)
+    done = mapper("run", plan, "--trust", "--backend", name, "--oversubscribe")
+    assert (done.code, done.out) == (6, "")
+    assert f"the back end {name} needs a processor with one of" in done.err and "computes in float32" in done.err
+
+
+def test_what_is_only_slow_without_the_instructions_says_so(old_processor: None) -> None:
+    measured = run(two_stages(), MLP.module, items=2, oversubscribe=True, backend="eager:bfloat16")
+    assert any("no instructions for bfloat16: eager:bfloat16 is slower here" in note for note in measured.notes)
+    facts = {fact["name"]: fact for fact in doctor_facts()}
+    assert (facts["back end eager:bfloat16"]["state"], facts["back end openvino"]["state"]) == ("warn", "ok")
+
+
+def doctor_facts() -> list[dict[str, str]]:
     app = typer.Typer()
     app.command()(doctor_command)
-    facts = {fact["name"]: fact for fact in json.loads(CliRunner().invoke(app, ["--json"]).stdout)["facts"]}
+    found: list[dict[str, str]] = json.loads(CliRunner().invoke(app, ["--json"]).stdout)["facts"]
+    return found
+
+
+def test_doctor_tells_place_and_size_of_what_is_compiled(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own_cache / "stage").mkdir(parents=True)
+    (own_cache / "stage" / "file").write_bytes(bytes(3_000_000))
+    monkeypatch.setenv("MAPPER_CACHE_SIZE", "5GB")
+    fact = next(fact for fact in doctor_facts() if fact["name"] == "compiled stages")
+    assert fact["value"] == f"3.00 MB of at most 5.00 GB in {own_cache}" and fact["state"] == "ok"
+    monkeypatch.setenv("MAPPER_CACHE_SIZE", "5 elephants")
+    fact = next(fact for fact in doctor_facts() if fact["name"] == "compiled stages")
+    assert fact["state"] == "bad" and "MAPPER_CACHE_SIZE=5 elephants" in fact["value"]
+
+
+def test_doctor_tells_what_each_back_end_lacks(bare: None) -> None:
+    facts = {fact["name"]: fact for fact in doctor_facts()}
     assert facts["back end eager"]["state"] == "ok" and torch.__version__ in facts["back end eager"]["value"]
-    for name in ("inductor", "onnxruntime", "openvino"):
+    for name in ("inductor", "onnxruntime", "openvino", "onnxruntime:int8"):
         fact = facts[f"back end {name}"]
         assert fact["state"] == "warn" and ("pip install" in fact["consequence"]) == (name != "inductor")
+    assert (
+        facts["back end openvino:int8"]["value"] == "not offered"
+        and "nncf" in facts["back end openvino:int8"]["consequence"]
+    )
 
 
 def test_dtypes_that_a_back_end_lacks_are_refused_before_anything_is_compiled() -> None:
