@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mapper.backends.registry import backend_called
 from mapper.errors import BadInput
-from mapper.execution.memory import LINE_BYTES, PAGE_BYTES
+from mapper.execution.memory import LINE_BYTES, begin
 from mapper.execution.ring import FEEDER_ID, Channel, Reader, slot_fields
 from mapper.jsonio import Record
 from mapper.plans.model import FEEDER, Plan
@@ -90,7 +91,8 @@ def _refuse_backward(program: Program, programs: Sequence[Program], source: str)
 
 def lay_out(plan: Plan, program: Program, programs: Sequence[Program]) -> Layout:
     """Where the channels of `plan` lie. Slots: the most that an edge of the producer states; at least the window for
-    what the feeder hands in, so that it never waits there while results wait for it."""
+    what the feeder hands in, so that it never waits there while results wait for it; one more where the back end
+    computes into the slot, in the place of a buffer of its own, so that it may be as far ahead of its readers."""
     replicas = tuple(len(stage.replicas) for stage in plan.stages)
     tensors = {FEEDER_ID: [(given.name, given.type) for given in program.inputs]}
     for s, stage in enumerate(programs):
@@ -112,9 +114,10 @@ def lay_out(plan: Plan, program: Program, programs: Sequence[Program]) -> Layout
             drafts.append(draft)
     channels, end = [], semaphores
     for draft in drafts:
-        end += -end % PAGE_BYTES
+        size = draft.slots * draft.slot_bytes
+        end = begin(end, size)
         channels.append(draft.model_copy(update={"base": end}))
-        end += draft.slots * draft.slot_bytes
+        end += size
     if end > MAX_BYTES:
         raise BadInput("plan", f"its rings would need {end} bytes", place="/edges")
     return Layout(replicas=replicas, channels=tuple(channels), bytes=end)
@@ -125,7 +128,8 @@ def _slots(plan: Plan) -> dict[int, int]:
     for edge in plan.edges:
         producer = FEEDER_ID if edge.source == FEEDER else int(edge.source)
         slots[producer] = max(slots[producer], edge.slots)
-    return slots
+    ahead = int(backend_called(plan.request.backend).in_place)
+    return {producer: count + (ahead if producer != FEEDER_ID else 0) for producer, count in slots.items()}
 
 
 def _readers(

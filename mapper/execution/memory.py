@@ -15,12 +15,16 @@ import tempfile
 import time
 
 from mapper.errors import SystemRefused
+from mapper.host.memory import HUGE_BYTES, make_huge
 
 LINE_BYTES = 64
 PAGE_BYTES = mmap.PAGESIZE
 
 _blocking = ctypes.CDLL(None, use_errno=True)
 _instant = ctypes.PyDLL(None, use_errno=True)  # keeps the GIL: for calls that never block
+_instant.mmap.restype = ctypes.c_size_t
+_instant.mmap.argtypes = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+_MAP_FIXED, _MAP_NORESERVE = 0x10, 0x4000  # the same on x86, Arm and RISC-V
 
 
 class _TimeSpec(ctypes.Structure):
@@ -28,13 +32,14 @@ class _TimeSpec(ctypes.Structure):
 
 
 class Memory:
-    """`size` bytes that several processes map. The first line (64 bytes) is the run's state."""
+    """`size` bytes that several processes map, from an address on where a huge page may begin. The first line (64
+    bytes) is the run's state."""
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self.size = size
-        self.map = mmap.mmap(fd, size)
-        self.words = memoryview(self.map).cast("q")
+        self.map = _mapped(fd, size)
+        self.words = self.map.cast("q")
         self._base = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
 
     @classmethod
@@ -53,7 +58,15 @@ class Memory:
 
     def semaphore(self, offset: int) -> Semaphore:
         """The semaphore at byte `offset`, a multiple of 64."""
-        return Semaphore(self._base + offset)
+        return Semaphore(self.address(offset))
+
+    def address(self, offset: int) -> int:
+        """Where byte `offset` is in this process."""
+        return self._base + offset
+
+    def make_huge(self, offset: int, size: int) -> None:
+        """Puts `size` bytes from `offset` into huge pages if the kernel lets us; they have been written before."""
+        make_huge(self.address(offset), size)
 
     @property
     def stopped(self) -> bool:
@@ -85,20 +98,34 @@ class Semaphore:
         """Takes one if there is one; never blocks."""
         return bool(_instant.sem_trywait(self._address) == 0)
 
-    def wait(self) -> None:
-        """Takes one; blocks until there is one."""
-        while _instant.sem_trywait(self._address) and _blocking.sem_wait(self._address):
+    def wait(self, spin_ns: int = 0) -> None:
+        """Takes one; blocks until there is one, after asking again and again for `spin_ns` nanoseconds."""
+        if self._spun(spin_ns):
+            return
+        while _blocking.sem_wait(self._address):
             if (number := ctypes.get_errno()) != errno.EINTR:
                 raise OSError(number, os.strerror(number))
 
-    def wait_for(self, seconds: float) -> bool:
+    def wait_for(self, seconds: float, spin_ns: int = 0) -> bool:
         """Takes one if there is one within about `seconds`, else False; a signal may end the wait early."""
-        if self.try_wait():
+        if self._spun(spin_ns):
             return True
         if _timed_wait(self._address, seconds) == 0:
             return True
         if (number := ctypes.get_errno()) not in (errno.ETIMEDOUT, errno.EINTR):
             raise OSError(number, os.strerror(number))
+        return False
+
+    def _spun(self, spin_ns: int) -> bool:
+        """Takes one if there is one within `spin_ns`, without blocking. A `sem_trywait` that takes one is the same
+        barrier as a wait that blocked, so nothing else is needed on Arm and RISC-V."""
+        if not _instant.sem_trywait(self._address):
+            return True
+        if spin_ns:
+            until = time.monotonic_ns() + spin_ns
+            while time.monotonic_ns() < until:
+                if not _instant.sem_trywait(self._address):
+                    return True
         return False
 
 
@@ -117,6 +144,25 @@ def _check(result: int) -> None:
     if result:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def _mapped(fd: int, size: int) -> memoryview:
+    """`size` bytes of the file `fd`, mapped where a huge page may begin: over a part of address space that is ours, and
+    is given back, with the file in it, when the last view of it is gone."""
+    room = mmap.mmap(-1, size + HUGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(room))
+    start = -address % HUGE_BYTES
+    flags = mmap.MAP_SHARED | _MAP_FIXED
+    if _instant.mmap(address + start, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, fd, 0) != address + start:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return memoryview(room)[start : start + size]
+
+
+def begin(offset: int, size: int) -> int:
+    """Where `size` bytes that begin at `offset` or later belong: at the start of a page, or, if they are as large as a
+    huge page, of one."""
+    return offset + -offset % (HUGE_BYTES if size >= HUGE_BYTES else PAGE_BYTES)
 
 
 def anonymous_file(name: str, size: int = 0) -> int:

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from mapper import jsonio
+from mapper.backends.artefacts import Artefacts
 from mapper.errors import ExecutionFailed, MachineMismatch, MapperError, MissingFeature, SystemRefused
-from mapper.execution.backend import Artefacts
+from mapper.execution.environment import environment
 from mapper.execution.layout import Layout
 from mapper.execution.memory import Memory, anonymous_file
+from mapper.execution.nursery import Nursery, how_ended
 from mapper.execution.place import Places
 from mapper.execution.post import Post
 from mapper.execution.replica import Counters, Doing, Job
+from mapper.execution.weights import Files
 from mapper.machine.pus import format_pus
 from mapper.program.model import Program
 
 STOP_S = 5.0
 """How long workers may take to end by themselves."""
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_THREAD_LIMIT")
-_MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
-"""glibc keeps what is freed: every item needs the same memory again, and getting it anew from the kernel, page by
-page, can cost as much as the computation (MobileNetV2: 31 ms an item instead of 18, with 6,800 page faults)."""
 _PASSED_ON: dict[str, type[MapperError]] = {
     kind.__name__: kind for kind in (MachineMismatch, MissingFeature, SystemRefused)
 }
@@ -44,71 +41,82 @@ class Worker:
 
     stage: int
     replica: int
-    process: subprocess.Popen[bytes]
+    pid: int
     control: int
     status: int
     log: IO[bytes]
     pus: tuple[int, ...]
     threads: int
     ready: bool = False
+    gone: bool = False
     heard: bytes = field(default=b"", repr=False)
 
     def __str__(self) -> str:
-        place = f"process {self.process.pid}, PU {format_pus(self.pus)}"
+        place = f"process {self.pid}, PU {format_pus(self.pus)}"
         return f"the worker of stage {self.stage}, replica {self.replica} ({place})"
 
 
 class Workers:
-    """All workers of a run. Only processes that were started here are ever signalled."""
+    """All workers of a run. Only processes that were started here are ever signalled. What they print is kept where
+    one fails; with `logs`, that of all of them in this folder."""
 
-    def __init__(self, layout: Layout, memory: Memory) -> None:
+    def __init__(self, layout: Layout, memory: Memory, logs: Path | None = None) -> None:
         self.layout = layout
+        self.logs = logs
         self.memory = memory
         self.all: list[Worker] = []
         self._poll = select.poll()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the nursery)
+        self._nursery = Nursery(environment(1), self._log)
 
     def start(
         self, programs: Sequence[Program], places: Places, threads: Sequence[Sequence[int]], backend: str,
-        artefacts: Artefacts, weights: int,
+        artefacts: Artefacts, weights: Files, spins: Mapping[tuple[int, int], int],
     ) -> None:  # fmt: skip
-        """Starts one process a replica, all at once; `wait_ready` tells when they are ready."""
+        """Starts one process a replica, all at once; `wait_ready` tells when they are ready. `spins`: see `spin`."""
         for s, program in enumerate(programs):
             for r, pus in enumerate(places[s]):
                 team = threads[s][r]
                 job = Job(
                     stage=s, replica=r, threads=team, backend=backend, artefact=str(artefacts.get((s, team), "")),
-                    program=program, layout=self.layout,
+                    spin_ns=spins[s, r], program=program, layout=self.layout,
                 )  # fmt: skip
-                worker = self._spawn(job, pus, weights)
+                worker = self._spawn(job, pus, weights[s, r])
                 self.all.append(worker)
                 self._poll.register(worker.status, select.POLLIN)
 
     def _spawn(self, job: Job, pus: tuple[int, ...], weights: int) -> Worker:
+        log = self._opened_log(job)
         control_end, control = os.pipe()
         status, status_end = os.pipe()
         job_fd = anonymous_file("mapper-job")
-        log = tempfile.TemporaryFile()  # noqa: SIM115  (it has no name, and is closed with the worker)
         try:
             with os.fdopen(os.dup(job_fd), "wb") as out:
                 out.write(jsonio.canonical(jsonio.plain(job)))
-            post = Post(
-                parent=os.getpid(), pus=pus, job=job_fd, memory=self.memory.fd, weights=weights,
-                control=control_end, status=status_end,
-            )  # fmt: skip
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "mapper.execution.worker", post.model_dump_json()],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(job.threads),
-                pass_fds=(job_fd, self.memory.fd, weights, control_end, status_end),
-            )  # fmt: skip
-        except OSError as error:
+            pid = self._nursery.start(Post(
+                stage=job.stage, replica=job.replica, pus=pus, threads=job.threads, parent=os.getpid(), job=job_fd,
+                memory=self.memory.fd, weights=weights, control=control_end, status=status_end, log=log.fileno(),
+            ))  # fmt: skip
+        except BaseException:
             os.close(control)
             os.close(status)
             log.close()
-            raise SystemRefused(f"no worker process could be started: {error.strerror}") from error
+            raise
         finally:
             for fd in (job_fd, control_end, status_end):
                 os.close(fd)
-        return Worker(job.stage, job.replica, process, control, status, log, pus, job.threads)
+        return Worker(job.stage, job.replica, pid, control, status, log, pus, job.threads)
+
+    def _opened_log(self, job: Job) -> IO[bytes]:
+        """Takes what a worker prints; closed with the worker."""
+        if self.logs is None:
+            return tempfile.TemporaryFile()
+        path = self.logs / f"stage{job.stage}-replica{job.replica}.log"
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+            return path.open("w+b", buffering=0)
+        except OSError as error:
+            raise SystemRefused(f"the log {path} cannot be written: {error.strerror}") from error
 
     def wait_ready(self, timeout_s: float | None) -> None:
         """Waits until every worker is ready. Raises: ExecutionFailed, or what kept a worker from starting."""
@@ -128,7 +136,7 @@ class Workers:
                 line, _, worker.heard = worker.heard.partition(b"\n")
                 self._hear(worker, json.loads(line))
             if not data:
-                self._fail(worker, f"died: {_how(worker.process)}")
+                self._fail(worker, f"died: {self._how(worker)}")
 
     def _hear(self, worker: Worker, event: dict[str, Any]) -> None:
         if event["event"] == "ready":
@@ -155,7 +163,7 @@ class Workers:
         """Ends all workers, keeps the log of this one, and raises."""
         message = f"{worker} {what}"
         self.kill()
-        path = _keep_log(worker, message, trace)
+        path = _keep_log(worker, message, trace, self.logs)
         raise ExecutionFailed(message, advice=f"{trace}Its log: {path}" if trace else f"Its log: {path}")
 
     def stop(self) -> None:
@@ -165,60 +173,60 @@ class Workers:
             channel.wake(self.memory)
         until = time.monotonic() + STOP_S
         for worker in self.all:
-            try:
-                worker.process.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                break
+            self._reaped(worker, max(0.0, until - time.monotonic()))
         self.kill()
 
     def kill(self) -> None:
-        """Kills and reaps every worker that is left, and closes what belongs to them."""
-        for worker in self.all:
-            worker.process.kill()
-        for worker in self.all:
-            worker.process.wait()
+        """Kills every worker that is left, and waits until it is gone. Those of a dead nursery die with it."""
+        left = [worker for worker in self.all if not worker.gone]
+        for worker in left:
+            if self._nursery.alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.pid, signal.SIGKILL)
+        for worker in left:
+            if self._reaped(worker, STOP_S) is None:
+                _await_end(worker.status)
+
+    def _reaped(self, worker: Worker, within_s: float) -> int | None:
+        """How `worker` ended, if it does within the time, once."""
+        code = None if worker.gone else self._nursery.ended(worker.pid, within_s)
+        worker.gone |= code is not None
+        return code
+
+    def _how(self, worker: Worker) -> str:
+        """How `worker`, whose pipe is closed, ended."""
+        code = self._reaped(worker, STOP_S)
+        return how_ended(code) if code is not None else "it closed its pipe, and nobody knows how it ended"
 
     def close(self) -> None:
         """Kills what is left, and gives back descriptors and logs."""
         try:
             self.kill()
         finally:
+            self._nursery.close()
             for worker in self.all:
                 os.close(worker.control)  # a worker that was not reaped ends when it sees this
                 os.close(worker.status)
                 worker.log.close()
+            self._log.close()
             self.all = []
 
 
-def environment(threads: int) -> dict[str, str]:
-    """The environment of a worker: `threads` for every library that starts its own, no binding but ours, and memory
-    that is kept (what the user says of malloc goes before)."""
-    out = _MALLOC | {name: value for name, value in os.environ.items() if name not in _BINDING}
-    out |= {name: str(threads) for name in _THREADS} | {"OMP_DYNAMIC": "FALSE", "MKL_DYNAMIC": "FALSE"}
-    home = str(Path(__file__).resolve().parents[2])  # last: only for a mapper that is not installed
-    out["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home]))
-    out["PYTHONUNBUFFERED"] = "1"
-    return out
+def _await_end(status: int) -> None:
+    """Waits until the worker at the other end of `status` is gone."""
+    poll = select.poll()
+    poll.register(status, 0)
+    poll.poll(STOP_S * 1000)
 
 
-def _how(process: subprocess.Popen[bytes]) -> str:
-    """How `process`, whose pipe is closed, ended."""
-    try:
-        code = process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        return "it closed its pipe, and is there still"
-    if code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name
-    return f"killed by {name}" + (" (by hand, or for want of memory: see dmesg)" if name == "SIGKILL" else "")
-
-
-def _keep_log(worker: Worker, message: str, trace: str) -> str:
-    """Writes what `worker` printed, with what is known of its end, to a file that stays; its path."""
+def _keep_log(worker: Worker, message: str, trace: str, folder: Path | None) -> str:
+    """Writes what `worker` printed, with what is known of its end, to a file that stays, in `folder` or where temporary
+    files are; its path."""
     worker.log.seek(0)
     printed = worker.log.read()
     try:
-        fd, path = tempfile.mkstemp(prefix=f"mapper-stage{worker.stage}-replica{worker.replica}-", suffix=".log")
+        prefix = f"mapper-stage{worker.stage}-replica{worker.replica}-"
+        fd, path = tempfile.mkstemp(prefix=prefix, suffix=".log", dir=folder)
         with os.fdopen(fd, "wb") as out:
             out.write(f"{message}\n\n{trace}\n".encode() + printed)
     except OSError as error:

@@ -1,31 +1,35 @@
-"""A worker process: one replica of one stage. Started by `runner` as `python -m mapper.execution.worker`.
+"""A worker process: one replica of one stage, forked by `nursery`.
 
-This module binds the process to its PUs before anything imports torch, whose threads inherit the binding. Its one
-argument is a `Post` as JSON; the descriptors that it names are inherited.
+It is bound to its PUs before any library starts a thread pool, whose threads inherit the binding.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import select
-import signal
 import sys
 import threading
 import traceback
+from typing import NoReturn
 
 from mapper.errors import MapperError
+from mapper.execution.environment import thread_variables
 from mapper.execution.post import Post
 from mapper.host.affinity import pin
 
 MAX_REPORT_CHARACTERS = 20_000
+_PR_SET_NAME = 15
 
 
-def main() -> None:
-    """Runs the worker until the run is over or its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and decides
-    post = Post.model_validate_json(sys.argv[1])
+def work(post: Post) -> NoReturn:
+    """Runs the worker until the run is over or its parent is gone, and ends the process."""
     try:
+        os.dup2(post.log, 1)
+        os.dup2(post.log, 2)
+        _call(f"mapper {post.stage}.{post.replica}")
+        os.environ |= thread_variables(post.threads)  # for libraries that are loaded from here on
         pin(post.pus)
         threading.Thread(target=_follow, args=(post.parent, post.control), daemon=True).start()
         from mapper.execution.replica import run
@@ -35,6 +39,11 @@ def main() -> None:
         report(post.status, failure(error))
         _leave(1)
     _leave(0)
+
+
+def _call(name: str) -> None:
+    """Names this process for those who list processes; 15 characters show."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def report(status: int, event: dict[str, object]) -> None:
@@ -70,12 +79,8 @@ def _follow(parent: int, control: int) -> None:
     os._exit(0)
 
 
-def _leave(code: int) -> None:
+def _leave(code: int) -> NoReturn:
     """Ends the process at once: what is shared is the parent's, and unloading torch takes long."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-if __name__ == "__main__":
-    main()
