@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import select
 import signal
 import sys
@@ -11,11 +12,14 @@ from types import FrameType
 
 import typer
 
-from mapper.cli import bench, bundle, calibrate, check, doctor, explain, model, plan, run, schema, topo
+from mapper.cli import bench, bundle, calibrate, check, doctor, explain, model, plan, profile, run, schema, topo, tune
 from mapper.errors import MapperError, MissingFeature, SystemRefused
 
 OPTIONAL = {"ortools": "ortools>=9.14,<9.15", "transformers": "transformers>=4.50", "safetensors": "safetensors>=0.4"}
 """What a board that only runs plans lacks, and how pip is asked for it."""
+
+_ENDED = (130, 143)
+"""Exit codes of what was told to end."""
 
 app = typer.Typer(
     help="Which cores of a many-core CPU compute which part of a neural network: planned, proved, run, measured.",
@@ -35,6 +39,8 @@ app.command("run")(run.run_command)
 app.command("bench")(bench.bench_command)
 app.command("bundle")(bundle.bundle_command)
 app.command("calibrate")(calibrate.calibrate_command)
+app.command("profile")(profile.profile_command)
+app.command("tune")(tune.tune_command)
 app.add_typer(topo.app, name="topo")
 app.add_typer(model.app, name="model")
 app.command("schema")(schema.schema_command)
@@ -44,7 +50,15 @@ app.command("doctor")(doctor.doctor_command)
 def main() -> None:
     """The console script: runs a command and leaves with its exit code."""
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(_code())
+    try:
+        code: str | int | None = _code()
+    except SystemExit as error:
+        code = error.code
+    except KeyboardInterrupt:  # the second one, while the first was told
+        code = 130
+    if code in _ENDED:
+        os._exit(int(code))  # all is cleaned up and told; unloading libraries takes seconds on a busy machine
+    sys.exit(code)
 
 
 def _code() -> int:
@@ -88,6 +102,7 @@ def _code() -> int:
 
 
 def _interrupted() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     print("mapper: interrupted", file=sys.stderr)
     return 130
 

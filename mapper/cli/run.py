@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mapper.cli.output import Backend, Json, NamedModel, PlanFile, Progress, Quiet, Trust, emit_json, emit_rich
+from mapper.errors import UsageError
 
 if TYPE_CHECKING:
     from mapper.execution.run import Measurement
@@ -20,13 +24,31 @@ Tolerance = Annotated[
 ]
 
 
+Outputs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "-o", "--output", help="FILE.npz: write the outputs there; any other: the measurement (JSON). Or both."
+    ),
+]
+
+
 def run_command(
     plan: PlanFile,
     model: NamedModel = None,
     trust: Trust = False,
-    items: Annotated[int, typer.Option(min=1, help="Items to measure.")] = 100,
+    items: Annotated[
+        int | None, typer.Option(min=1, help="Items to measure [100; of a file: all of it, once].")
+    ] = None,
     warmup: Annotated[
-        int | None, typer.Option(min=0, help="Items before them [as many as are in flight, and 4].")
+        int | None,
+        typer.Option(min=0, help="Items before them [as many as are in flight, and 4; of a file: none]."),
+    ] = None,
+    given: Annotated[
+        Path | None, typer.Option("--input", help="An .npz file of items, with arrays called like the model's inputs.")
+    ] = None,
+    compare: Annotated[
+        int | None,
+        typer.Option(min=1, help="So many different items are compared with the unsplit model [all; of a file: 4]."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random items.")] = 0,
     backend: Backend = None,
@@ -38,8 +60,12 @@ def run_command(
     oversubscribe: Annotated[
         bool, typer.Option("--oversubscribe", help="Share cores where there are too few: for results, not for times.")
     ] = False,
+    profile: Annotated[
+        Path | None, typer.Option(help="Write the measured loads of the stages here, for mapper plan --costs.")
+    ] = None,
+    logs: Annotated[Path | None, typer.Option(help="A folder for what workers print.")] = None,
     json: Json = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the measurement (JSON) here.")] = None,
+    output: Outputs = None,
     quiet: Quiet = False,
 ) -> None:
     """Execute a plan or a bundle on this machine; exit code 9 when outputs are not those of the unsplit model."""
@@ -49,31 +75,66 @@ def run_command(
     from mapper.plans.source import trusted
     from mapper.units import parse_seconds
 
+    if profile is not None and (remap or oversubscribe):
+        raise UsageError("loads on other cores than the planned ones say nothing of them",
+                         advice="Leave out --profile, or plan for this machine.")  # fmt: skip
     limit = parse_seconds(timeout) or None
+    results, measured = _targets(output or [])
     bundle = open_bundle(plan) if plan.is_dir() else None
     loaded = bundle.plan if bundle is not None else trusted(load_plan(plan), model=model, trust=trust)
     with Progress(quiet) as line:
         line.say("Computing the reference, starting workers ...")
         try:
             measurement = run(
-                loaded, bundle, items=items, warmup=warmup, seed=seed, tolerance=tolerance, remap=remap,
-                oversubscribe=oversubscribe, timeout_s=limit, backend=backend, say=line.say,
-                progress=lambda done, total: _show(line, done, total),
+                loaded, bundle, items=items, warmup=warmup, inputs=given, results=results, compare=compare, seed=seed,
+                tolerance=tolerance, remap=remap, oversubscribe=oversubscribe, timeout_s=limit, backend=backend,
+                logs=logs, say=line.say, progress=Rate(line.say).told,
             )  # fmt: skip
         except OutputsDiffer as error:
             line.clear()
-            _emit(error.measurement, json, output)
+            _emit(error.measurement, json, measured, [measured] if measured is not None else [])
             raise
-    _emit(measurement, json, output)
+    if profile is not None:
+        from mapper.measure.profile import add_to, recorded
+
+        add_to(profile, recorded(loaded, measurement))
+    _emit(measurement, json, measured, [path for path in (results, measured, profile) if path is not None])
 
 
-def _show(line: Progress, done: int, total: int) -> None:
-    """Tells how far a run is, some hundreds of times at most."""
-    if done == total or done % max(1, total // 200) == 0:
-        line.say(f"{done} of {total} items")
+def _targets(outputs: list[Path]) -> tuple[Path | None, Path | None]:
+    """Where the outputs go, and where the measurement. Raises: UsageError when two files are to take the same."""
+    results = [path for path in outputs if path.suffix == ".npz"]
+    measured = [path for path in outputs if path.suffix != ".npz"]
+    if len(results) > 1 or len(measured) > 1:
+        raise UsageError("-o takes one .npz file for the outputs and one other file for the measurement")
+    return next(iter(results), None), next(iter(measured), None)
 
 
-def _emit(measurement: Measurement, json: bool, output: Path | None) -> None:
+class Rate:
+    """Tells how far a run is and the rate of the last second or more, at most ten times a second."""
+
+    def __init__(self, say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
+        self.say, self.now = say, now
+        self.seen: deque[tuple[float, int]] = deque()
+        self.next_s = 0.0
+
+    def told(self, done: int, total: int) -> None:
+        """`done` of `total` items are there."""
+        from mapper.units import format_rate
+
+        now = self.now()
+        if now < self.next_s and done < total:
+            return
+        self.next_s = now + 0.1
+        self.seen.append((now, done))
+        while len(self.seen) > 2 and self.seen[1][0] <= now - 1:
+            self.seen.popleft()
+        since, before = self.seen[0]
+        rate = f", {format_rate((done - before) / (now - since))} items/s" if now > since else ""
+        self.say(f"{done} of {total} items{rate}")
+
+
+def _emit(measurement: Measurement, json: bool, output: Path | None, written: list[Path]) -> None:
     from mapper import jsonio
 
     document = measurement.model_dump(mode="json")
@@ -84,8 +145,8 @@ def _emit(measurement: Measurement, json: bool, output: Path | None) -> None:
         return
     typer.echo("\n".join(answer(measurement)))
     _table(measurement)
-    if output is not None:
-        typer.echo(f"Written to {output}.")
+    for path in written:
+        typer.echo(f"Written to {path}.")
 
 
 def answer(measurement: Measurement) -> list[str]:
@@ -93,21 +154,38 @@ def answer(measurement: Measurement) -> list[str]:
     from mapper.units import format_rate, format_seconds
 
     m, latency = measurement, measurement.latency_s
+    outputs = "outputs" if m.items_compared == m.items else f"{m.items_compared} of {m.items} outputs compared, these"
     if m.outputs_identical:
-        verdict = f"outputs identical to those of {m.compared_with}"
+        verdict = f"{outputs} identical to those of {m.compared_with}"
     elif m.outputs_within_tolerance:
-        verdict = f"outputs within tolerance {m.tolerance:g} of those of {m.compared_with}"
+        verdict = f"{outputs} within tolerance {m.tolerance:g} of those of {m.compared_with}"
     else:
         gap = "not a number" if m.max_abs_difference is None else f"up to {m.max_abs_difference:.3g}"
-        verdict = f"outputs differ from those of {m.compared_with} by {gap}"
+        verdict = f"{outputs} differ from those of {m.compared_with} by {gap}"
     return [
         f"{format_rate(m.throughput_per_s)} items/s, {format_seconds(latency.p50)} an item, {verdict}",
         f"{m.model}: {m.items} items after {m.warmup} to warm up, {m.window} in flight, back end {m.backend}; latency "
         f"p90 {format_seconds(latency.p90)}, p99 {format_seconds(latency.p99)}",
         f"predicted: {format_rate(m.predicted_throughput_per_s)} items/s, "
         f"{format_seconds(m.predicted_latency_s)} an item",
+        *_accuracy(m),
         *(f"Note: {note}." for note in m.notes),
     ]
+
+
+def _accuracy(m: Measurement) -> list[str]:
+    """How near the outputs are to float32's, where fewer bits computed them."""
+    if m.accuracy is None:
+        return []
+    largest, mean = m.accuracy.max_relative_difference, m.accuracy.mean_relative_difference
+    top = m.accuracy.top1_agreement
+    told = [
+        "" if largest is None else f"largest difference {largest:.2g} of the largest magnitude",
+        "" if mean is None else f"mean difference {mean:.2g} of the mean magnitude",
+        f"cosine {m.accuracy.cosine_similarity:.5f}",
+        "" if top is None else f"the same largest element in {top:.1%} of the rows",
+    ]
+    return [f"against float32, {m.accuracy.items} items: {', '.join(filter(None, told))}"]
 
 
 def _table(measurement: Measurement) -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import torch
 
+from mapper.backends.artefacts import Artefacts
 from mapper.backends.compile import Team, artefacts
-from mapper.backends.registry import BACKENDS, EAGER, backend_called
+from mapper.backends.registry import BACKENDS, EAGER, FLOAT32, backend_called
 from mapper.errors import BadInput
 from mapper.plans.model import Plan
 from mapper.program.model import Program
 
 Say = Callable[[str], None]
-Artefacts = Mapping[tuple[int, int], Path]
-"""The folder with a compiled stage, by stage and number of threads."""
 
 
 def with_backend(plan: Plan, name: str | None) -> Plan:
@@ -50,9 +48,14 @@ def bits_equal(plan: Plan) -> bool:
     return plan.request.backend == EAGER
 
 
-def allowed(plan: Plan, expected: torch.Tensor, asked: float | None) -> float:
+def allowed(plan: Plan, expected: torch.Tensor, asked: float | None, noise: float = 0.0) -> float:
     """How far an output may be from `expected`, relative to the largest magnitude of that: what was `asked`, else what
-    the back end of `plan` states for its dtype."""
+    the back end of `plan` states for its dtype, and for a model with so much `noise` (`Backend.allowed`)."""
     if asked is not None:
         return asked
-    return backend_called(plan.request.backend).allowed(str(expected.dtype).removeprefix("torch."))
+    return backend_called(plan.request.backend).allowed(str(expected.dtype).removeprefix("torch."), noise)
+
+
+def rounding(plan: Plan) -> bool:
+    """Whether the back end of `plan` computes with fewer bits than the program says."""
+    return backend_called(plan.request.backend).precision != FLOAT32

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from mapper.backends import eager
+from mapper.backends.registry import BFLOAT16, FLOAT32
 from mapper.errors import PromiseBroken
-from mapper.execution.backend import bits_equal
+from mapper.execution.backend import allowed, bits_equal, rounding
+from mapper.execution.measurement import Accuracy
+from mapper.execution.onnx_source import whole_of
 from mapper.execution.source import Source
 from mapper.plans.model import Plan
 from mapper.program.realise import COLUMNS
@@ -29,10 +32,12 @@ _TOLERANCE = {
 
 @dataclass(frozen=True)
 class Reference:
-    """The outputs of each item, bit by bit, and in words where they are from."""
+    """The outputs of each item, bit by bit, and in words where they are from. For back ends that compute with fewer
+    bits, `noise` says for each output how far rounding to bfloat16 moves it, relative to its largest magnitude."""
 
     outputs: tuple[Outputs, ...]
     origin: str
+    noise: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,41 @@ def reference_of(
 
     Raises: PromiseBroken when program and module, or program and a bundle's sample, are further apart than that.
     """
+    found = _reference_of(plan, source, items, tolerance)
+    if tolerance is not None or not rounding(plan) or source.program.is_onnx:
+        return found
+    return replace(found, noise=noise_of(source, items))
+
+
+def noise_of(source: Source, items: Sequence[Sequence[torch.Tensor]]) -> tuple[float, ...]:
+    """How far the outputs of the unsplit program of `source` move, each relative to its largest magnitude and at worst
+    over `items`, when products and convolutions are rounded to bfloat16. 0 where nothing can be said.
+
+    With the weights of `source` on both sides: a wrong weight moves the outputs, but not what rounding does to them.
+    """
+    with torch.inference_mode():
+        threads = torch.get_num_threads()
+        both = [eager.prepare(source.program, source.weights, threads, bits) for bits in (FLOAT32, BFLOAT16)]
+        noise = [0.0] * len(source.program.outputs)
+        for item in items:
+            wanted, found = (compute(*item) for compute in both)
+            moved = [difference_of(*pair).relative for pair in zip(found, wanted, strict=True)]
+            noise = [max(old, new) if math.isfinite(new) else old for old, new in zip(noise, moved, strict=True)]
+    return tuple(noise)
+
+
+def limits_of(plan: Plan, reference: Reference, asked: float | None = None) -> list[float]:
+    """For each output how far it may be from that of `reference`, relative to the largest magnitude of that tensor:
+    what was `asked`, else what the back end of `plan` states, 0 where bits must be equal."""
+    outputs = reference.outputs[0]
+    noise = reference.noise or (0.0,) * len(outputs)
+    return [allowed(plan, tensor, asked, own) for tensor, own in zip(outputs, noise, strict=True)]
+
+
+def _reference_of(
+    plan: Plan, source: Source, items: Sequence[Sequence[torch.Tensor]], tolerance: float | None
+) -> Reference:
+    """The outputs, without the noise."""
     teams = sorted({replica.configuration.threads for stage in plan.stages for replica in stage.replicas})
     with torch.inference_mode(), torch_threads(max(teams)):
         alike = len(teams) == 1 and not plan.model.options.get(COLUMNS)
@@ -80,6 +120,8 @@ def reference_of(
 
 def _whole(plan: Plan, source: Source, teams: Sequence[int]) -> Callable[..., Outputs]:
     """What computes the whole program as the stages do, in one process."""
+    if source.program.is_onnx:
+        return whole_of(source.program, source.weights)
     if len(teams) == 1:
         return eager.prepare(source.program, source.weights, teams[0])
     threads = [stage.replicas[0].configuration.threads for stage in plan.stages]
@@ -156,6 +198,29 @@ def difference_of(found: torch.Tensor, expected: torch.Tensor) -> Difference:
     largest = float(gap.nan_to_num(nan=math.inf, posinf=math.inf).max())
     scale = float(torch.where(b.isfinite(), b.abs(), 0.0).max())
     return Difference(False, largest, largest / scale if scale else math.inf if largest else 0.0)
+
+
+def accuracy_of(found: Sequence[Outputs], expected: Sequence[Outputs]) -> Accuracy:
+    """Compares the outputs of items, tensor by tensor, with what they should be. Only tensors of floats count."""
+    largest, mean, cosine, agreed, rows = 0.0, 0.0, 1.0, 0, 0
+    for outputs, wanted in zip(found, expected, strict=True):
+        for a, b in zip(outputs, wanted, strict=True):
+            if not b.is_floating_point() or b.numel() == 0:
+                continue
+            largest = max(largest, difference_of(a, b).relative)
+            x, y = (t.to(torch.float64).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0) for t in (a, b))
+            gap, scale = float((x - y).abs().mean()), float(y.abs().mean())
+            mean = max(mean, gap / scale if scale else math.inf if gap else 0.0)
+            norms = float(x.norm() * y.norm())
+            cosine = min(cosine, float((x * y).sum()) / norms if norms else float(not gap))
+            if b.ndim in (2, 3) and b.shape[-1] > 1:
+                agreed += int((a.argmax(-1) == b.argmax(-1)).sum())
+                rows += b.numel() // b.shape[-1]
+    return Accuracy(
+        items=len(found), max_relative_difference=largest if math.isfinite(largest) else None,
+        mean_relative_difference=mean if math.isfinite(mean) else None, cosine_similarity=min(cosine, 1.0),
+        top1_agreement=agreed / rows if rows else None,
+    )  # fmt: skip
 
 
 def _bits_equal(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -15,6 +15,7 @@ from mapper import jsonio
 from mapper.errors import BadInput, SystemRefused
 from mapper.execution.bundle import Bundle, open_bundle
 from mapper.execution.memory import anonymous_file
+from mapper.execution.onnx_source import is_onnx, realised_onnx
 from mapper.plans.model import Plan
 from mapper.program.columns import with_columns
 from mapper.program.model import Program
@@ -25,7 +26,7 @@ Tensors = Mapping[str, torch.Tensor]
 Item = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
 """A tensor, tensors in the order of the program's inputs, or tensors by input name."""
 Runnable = torch.nn.Module | tuple[Program, Tensors] | Bundle | str | Path
-"""A module, a program with its weights, or a bundle or its folder."""
+"""A module, a program with its weights, a bundle or its folder, or an ONNX file."""
 
 
 @dataclass
@@ -66,6 +67,9 @@ def source_of(plan: Plan, model: Runnable) -> Source:
     Raises: BadInput when the model's graph is not the one that was planned.
     """
     if isinstance(model, str | Path):
+        if str(model).endswith(".onnx"):
+            named = plan.model.model_copy(update={"source": str(model)})
+            return realised_source(plan.model_copy(update={"model": named}))
         model = open_bundle(model)
     if isinstance(model, Bundle):
         found = Source(model.program, model.weights, bundle=model)
@@ -88,6 +92,9 @@ def realised_source(plan: Plan) -> Source:
     if not plan.model.source:
         raise BadInput(plan.model.name, "the plan does not say where its model comes from",
                        advice="Run a bundle, or pass the model to mapper.Executor.")  # fmt: skip
+    if is_onnx(plan):
+        program, tensors, module = realised_onnx(plan)
+        return _planned(plan, Source(program, tensors, module))
     made = realise(plan.model.source, plan.model.options)
     whole, weights = trace_program(made.module, made.args, made.kwargs, name=plan.model.name)
     return _planned(plan, Source(_as_planned(plan, whole), weights, made.module, by_name=bool(made.kwargs)))

@@ -11,8 +11,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mapper.errors import BadInput, PromiseBroken, UsageError
+from mapper.errors import BadInput, PromiseBroken, SystemRefused, UsageError
 from mapper.execution.bundle import open_bundle, write_bundle
+from mapper.execution.executor import Executor
 from mapper.execution.reference import difference_of, reference_of
 from mapper.execution.run import OutputsDiffer, run, sampled
 from mapper.execution.source import source_of
@@ -56,7 +57,9 @@ def test_stages_with_different_teams_are_compared_with_a_run_that_switches() -> 
 def test_other_outputs_than_the_module_s_are_an_error_with_the_measurement() -> None:
     plan = plan_for(MLP, cuts(MLP.graph, [8]))
     source = source_of(plan, (MLP.program, {n: w * 1.01 for n, w in MLP.weights.items()}))
-    with pytest.raises(OutputsDiffer, match="the output of item 0 is not that of the original model") as raised:
+    with pytest.raises(
+        OutputsDiffer, match="the output of item 0 of the warm-up is not that of the original model"
+    ) as raised:
         run(plan, replace(source, module=MLP.module), items=3, oversubscribe=True)
     assert raised.value.exit_code == 9
     assert not raised.value.measurement.outputs_identical
@@ -128,3 +131,13 @@ def test_a_bundle_whose_sample_does_not_match_is_refused(tmp_path: Path) -> None
         run(bundle.plan, bundle, oversubscribe=True)
     with pytest.raises(BadInput, match="does not say where its model comes from"):
         run(plan)
+
+
+def test_what_workers_print_is_kept_where_that_is_asked(tmp_path: Path) -> None:
+    plan = plan_for(MLP, cuts(MLP.graph, [4, 4]), replicas=[1, 2])
+    with Executor(plan, MLP.module, oversubscribe=True, timeout_s=60, logs=tmp_path / "logs"):
+        found = sorted(path.name for path in (tmp_path / "logs").iterdir())
+    assert found == ["stage0-replica0.log", "stage1-replica0.log", "stage1-replica1.log"]
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SystemRefused, match=r"stage0-replica0\.log cannot be written"):
+        Executor(plan, MLP.module, oversubscribe=True, logs=tmp_path / "file").__enter__()

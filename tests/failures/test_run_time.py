@@ -111,13 +111,46 @@ def test_a_killed_worker_ends_the_run_and_all_others(victim: int) -> None:
         assert torch.allclose(delivered[0], MLP.module(torch.ones(8, 64)), atol=1e-6)
 
 
+DIES_WHEN_FORKED = """
+import os, sys
+def die(pus):
+    print("from the worker")
+    sys.stdout.flush()
+    os._exit(3)
+def after():
+    if worker := sys.modules.get("mapper.execution.worker"):
+        worker.pin = die
+os.register_at_fork(after_in_child=after)
+"""
+
+
 def test_a_worker_that_dies_while_starting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import sys\nprint('from the worker')\nsys.stdout.flush()\n"
-                                               "import os\nos._exit(3)\n")  # fmt: skip
+    (tmp_path / "sitecustomize.py").write_text(DIES_WHEN_FORKED)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(ExecutionFailed, match=r"stage \d, replica 0 .* died: exit code 3") as raised:
         two_stages().__enter__()
     assert "from the worker" in log_of(raised.value)
+
+
+def test_workers_that_cannot_be_started_say_what_was_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os\nos.write(2, b'no torch today')\nos._exit(3)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ExecutionFailed, match=r"(?s)starts workers died: exit code 3.*no torch today") as raised:
+        two_stages().__enter__()
+    assert raised.value.exit_code == 7
+
+
+def test_when_the_process_that_starts_workers_is_killed_all_are_gone() -> None:
+    with two_stages() as executor:
+        pids = [worker.pid for worker in executor.statistics().workers]
+        parent = int(Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1])
+        assert parent != os.getpid()
+        os.kill(parent, signal.SIGKILL)
+        with pytest.raises(ExecutionFailed, match=r"stage [01], replica 0") as raised:
+            for _ in executor.map(itertools.repeat(torch.ones(8, 64))):
+                pass
+        assert gone(pids)
+        log_of(raised.value)
 
 
 def test_a_worker_that_raises_is_quoted_with_its_ops() -> None:
@@ -189,18 +222,20 @@ def test_workers_of_a_parent_that_is_killed_go_too(number: signal.Signals) -> No
         parent.communicate()
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def descendants(pid: int) -> list[int]:
+    """The process that starts workers, and they."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [later for child in children for later in descendants(child)]
 
 
-@pytest.mark.parametrize("pause", [lambda pids: not pids, lambda pids: len(pids) < 2], ids=["starting", "running"])
+@pytest.mark.parametrize("pause", [lambda pids: not pids, lambda pids: len(pids) < 3], ids=["starting", "running"])
 def test_ctrl_c_ends_the_command_with_130(tmp_path: Path, pause: Callable[[list[int]], bool]) -> None:
     plan = plan_for(MLP, cuts(MLP.graph, [4, 4]), source="tests.failures.test_run_time:model")
     save_plan(plan, tmp_path / "plan.json")
     options = ["run", str(tmp_path / "plan.json"), "--trust", "--oversubscribe", "--items", "100000000"]
     with started(["-c", "from mapper.cli.main import main; main()", *options], start_new_session=True) as command:
         until = time.monotonic() + 60
-        while pause(pids := children(command.pid)):
+        while pause(pids := descendants(command.pid)):
             assert command.poll() is None and time.monotonic() < until
             time.sleep(0.02)
         time.sleep(0.5)
