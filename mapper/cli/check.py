@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mapper.cli.costs import Costs
 from mapper.cli.graph import GraphFile, graph_of_file
 from mapper.cli.output import Json, NamedModel, PlanFile, Trust, emit_json
 from mapper.cli.problem import ProblemFile, checked_problem_plan
@@ -20,6 +21,7 @@ def check_command(
     model: NamedModel = None,
     graph: GraphFile = None,
     problem: ProblemFile = None,
+    costs: Costs = None,
     trust: Trust = False,
     alone: Annotated[bool, typer.Option("--alone", help="Check what the file alone can show; trace no model.")] = False,
     json: Json = False,
@@ -33,7 +35,7 @@ def check_command(
             raise UsageError("a plan of a problem file has no model and no graph; what it was made for is --problem F")
         report = checked_problem_plan(plan, None if alone else problem)
     else:
-        report = _checked(plan, model, graph, trust, alone)
+        report = _checked(plan, model, graph, costs, trust, alone)
     if json:
         emit_json({"violations": report.violations, "verified": report.verified, "not_verified": report.not_verified})
     else:
@@ -47,10 +49,12 @@ def check_command(
                             + "\n  ".join(report.violations[:20]))  # fmt: skip
 
 
-def _checked(path: Path, model: str | None, graph: Path | None, trust: bool, alone: bool) -> Report:
+def _checked(
+    path: Path, model: str | None, graph: Path | None, costs: list[Path] | None, trust: bool, alone: bool
+) -> Report:
     """What can be derived again of a plan of a model or a graph."""
     from mapper.plans.check import check
-    from mapper.plans.costs import costs_of, is_of_file, planned_graph
+    from mapper.plans.costs import costs_of, is_of_file, planned_graph, profile_of
     from mapper.plans.file import load_plan
     from mapper.plans.source import graph_of_source, trusted
 
@@ -62,5 +66,5 @@ def _checked(path: Path, model: str | None, graph: Path | None, trust: bool, alo
         made = trusted(made, model=model, trust=trust)
         work, _ = graph_of_source(made.model.source, made.model.options)
     if work is not None and work.sha256 == made.model.graph_sha256:
-        table = costs_of(made, work)
+        table = costs_of(made, work, profile_of(costs) if costs else None)
     return check(made, work, table)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mapper.cli.costs import Costs
 from mapper.cli.graph import GraphFile, graph_of_file
 from mapper.cli.output import Json, NamedModel, PlanFile, Progress, Quiet, Trust, emit_json
 
@@ -25,6 +26,7 @@ def explain_command(
     plan: PlanFile,
     model: NamedModel = None,
     graph: GraphFile = None,
+    costs: Costs = None,
     trust: Trust = False,
     only: Only = None,
     json: Json = False,
@@ -32,6 +34,7 @@ def explain_command(
 ) -> None:
     """Say what binds in a plan, which limits cost something, what a little more of the machine would bring, and why
     native threads or copies are not better."""
+    from mapper.plans.costs import costs_of, profile_of
     from mapper.plans.file import load_plan
     from mapper.reports.explain import explanation_json, explanation_text
     from mapper.solver.explanation.explain import explain
@@ -40,7 +43,8 @@ def explain_command(
     made = load_plan(plan)
     with Progress(quiet or json) as progress:
         work = _graph(made, model, graph, trust, progress)
-        found = explain(made, work, only=wanted, progress=progress.say)
+        table = costs_of(made, work, profile_of(costs)) if costs else None
+        found = explain(made, work, table, only=wanted, progress=progress.say)
     if json:
         emit_json(explanation_json(found))
     else:

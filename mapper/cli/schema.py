@@ -27,6 +27,7 @@ class Kind(StrEnum):
     problem = "problem"
     problem_plan = "problem-plan"
     front = "front"
+    profile = "profile"
 
 
 def schema_command(kind: Annotated[Kind, typer.Argument(help="Which file.")]) -> None:
@@ -37,6 +38,7 @@ def schema_command(kind: Annotated[Kind, typer.Argument(help="Which file.")]) ->
 
 def schema_of(kind: Kind) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of `kind` as it stands in its file."""
+    from mapper.cost.profile import Profile
     from mapper.graph.model import Graph
     from mapper.plans.front import Front
     from mapper.plans.model import Plan
@@ -53,6 +55,7 @@ def schema_of(kind: Kind) -> dict[str, Any]:
         Kind.problem: ProblemFile,
         Kind.problem_plan: ProblemPlan,
         Kind.front: Front,
+        Kind.profile: Profile,
     }
     if kind is Kind.topology:
         from mapper.machine.complete import schema as topology_schema

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mapper import jsonio
+from mapper.cache import cache_folder
 from mapper.errors import MachineMismatch, SystemRefused
 from mapper.host.load import snapshot
 from mapper.jsonio import Record
@@ -25,7 +26,7 @@ from mapper.machine.kernel import text
 from mapper.machine.model import Machine
 from mapper.measure import rates
 from mapper.measure.cases import Case
-from mapper.measure.journal import Entry, Journal, cache_folder
+from mapper.measure.journal import CALIBRATION, Entry, Journal
 from mapper.measure.probe import PROBE
 from mapper.measure.spread import middle_half, summary, unusable
 from mapper.measure.wanted import ForkJoin, LeftOut, Measurement, Timed, Unit, Wanted
@@ -129,18 +130,18 @@ def free_bytes() -> float:
     return MEMORY_PART * min(available, cgroup.memory_limit(Path("/")) or available)
 
 
-def journal_for(machine: Machine, wanted: Wanted, settings: Settings, tell: Tell) -> Journal:
+def journal_for(machine: Machine, wanted: Wanted, settings: Settings, tell: Tell) -> Journal[Entry]:
     """The journal of exactly this calibration: this machine, its PUs, these measurements and settings."""
     key = jsonio.sha256({
         "machine": [machine.fingerprint, machine.cpu_model, machine.isa, [core.pus for core in machine.cores]],
         "wanted": [[m.place, m.how, repr(m.task)] for m in wanted.measurements],
         "settings": [settings.rounds, settings.seconds, PROBE],
     })  # fmt: skip
-    return Journal(cache_folder(), key, time.time(), tell)
+    return Journal(cache_folder(), key, time.time(), tell, CALIBRATION)
 
 
 def calibrate(
-    machine: Machine, wanted: Wanted, settings: Settings, journal: Journal, measure: Measure, *,
+    machine: Machine, wanted: Wanted, settings: Settings, journal: Journal[Entry], measure: Measure, *,
     progress: Tell = _silent, tell: Tell = _silent, own_s: Callable[[], float] = lambda: 0.0,
 ) -> Calibration:  # fmt: skip
     """Measures what is `wanted` of `machine`, from where `journal` stands, and gives the figures.

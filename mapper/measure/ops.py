@@ -1,18 +1,14 @@
 """The process that times PyTorch's ops. Started by `software` as `python -m mapper.measure.ops`.
 
-It imports torch once, with no thread pool; each question is answered by children that it forks, which bind themselves
-to their PUs before they start a pool. So every answer is that of a fresh worker, without the seconds of an import:
-libgomp's threads belong to the process that first uses them and inherit its binding.
+It imports torch once, with no thread pool; each question is answered by children that it forks (`forked`).
 
 A question is a line of JSON on stdin, the answer one on stdout. It ends with its stdin.
 """
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import json
-import os
 import signal
 import statistics
 import sys
@@ -22,7 +18,7 @@ from typing import Any
 
 import torch
 
-from mapper.host.affinity import pin
+from mapper.measure.forked import answers
 from mapper.measure.kernels import kernel
 
 GRAIN = 32768
@@ -31,7 +27,6 @@ BATCH_S = 0.001
 """About how long calls are timed together."""
 SIDE = 128
 """Rows and columns of the product that shows how much slower a busy machine is: 192 KiB in all."""
-PR_SET_PDEATHSIG = 1
 
 Answer = dict[str, Any]
 
@@ -68,7 +63,7 @@ def fork_join(pus: list[int], seconds: float) -> float:
         together = _best(lambda: torch.ops.aten.bitwise_not_.default(all_), seconds * 2 / 3)
         return max(0.0, together - alone)
 
-    return _answers([(pus, measured)])[0]
+    return float(answers([(pus, measured)])[0])
 
 
 def dispatch(pus: list[int], seconds: float) -> float:
@@ -86,7 +81,7 @@ def dispatch(pus: list[int], seconds: float) -> float:
         ]
         return statistics.fmean(_best(call, seconds / len(calls)) for call in calls)
 
-    return _answers([(pus, measured)])[0]
+    return float(answers([(pus, measured)])[0])
 
 
 def busy(pus: list[int], alone: int, seconds: float) -> float:
@@ -94,8 +89,8 @@ def busy(pus: list[int], alone: int, seconds: float) -> float:
     than it takes the PU `alone` while the others rest."""
     quiet = time.monotonic() + 0.2 + 0.02 * len(pus)
     loud = quiet + seconds / 2
-    taken = _answers([([alone], _product(quiet, loud)), *(([pu], _product(loud, loud + seconds / 2)) for pu in pus)])
-    return max(1.0, statistics.median(taken[1:]) / taken[0])
+    taken = answers([([alone], _product(quiet, loud)), *(([pu], _product(loud, loud + seconds / 2)) for pu in pus)])
+    return max(1.0, float(statistics.median(taken[1:]) / taken[0]))
 
 
 def timed(pus: list[int], sort: str, sizes: list[int], seconds: float) -> float:
@@ -105,7 +100,7 @@ def timed(pus: list[int], sort: str, sizes: list[int], seconds: float) -> float:
         torch.set_num_threads(len(pus))
         return _best(kernel(sort, sizes), seconds)
 
-    return _answers([(pus, measured)])[0]
+    return float(answers([(pus, measured)])[0])
 
 
 def _product(begin: float, end: float) -> Callable[[], float]:
@@ -143,46 +138,6 @@ def _batches(call: Callable[[], object], end: float, warm_until: float) -> list[
             samples.append((ended - began) / count)
         if ended >= end and samples:
             return samples
-
-
-def _answers(work: list[tuple[list[int], Callable[[], float]]]) -> list[float]:
-    """What each function gives in a child bound to its PUs; all run at once.
-
-    Raises: RuntimeError with the words of a child that failed.
-    """
-    children = [_child(pus, measured) for pus, measured in work]
-    texts = []
-    for pid, end in children:
-        with os.fdopen(end) as pipe:
-            texts.append(pipe.read())
-        os.waitpid(pid, 0)
-    answers = [json.loads(text or '{"error": "a child died"}') for text in texts]
-    for answer in answers:
-        if "error" in answer:
-            raise RuntimeError(answer["error"])
-    return [float(answer["value"]) for answer in answers]
-
-
-def _child(pus: list[int], measured: Callable[[], float]) -> tuple[int, int]:
-    """Forks a child that computes `measured` on `pus`: its process, and the pipe on which it answers."""
-    read, write = os.pipe()
-    parent = os.getpid()
-    pid = os.fork()
-    if pid:
-        os.close(write)
-        return pid, read
-    answer: Answer = {}
-    try:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-        pin(set(pus))
-        with torch.inference_mode():
-            answer = {"value": measured()}
-    except BaseException as error:
-        answer = {"error": f"{type(error).__name__}: {error}"}
-    os.write(write, json.dumps(answer).encode())
-    os._exit(0)
 
 
 _QUESTIONS: dict[str, Callable[..., float]] = {

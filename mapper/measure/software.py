@@ -1,4 +1,4 @@
-"""What PyTorch's ops take beside their work, asked of a process that has torch imported (`ops`)."""
+"""Asking a process that has torch imported: what ops take (`ops`), or parts of a program (`parts`)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import select
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from mapper.errors import ExecutionFailed
-from mapper.execution.runner import environment
+from mapper.execution.environment import environment
 
 START_S = 300.0
 """Longest time that importing torch may take."""
@@ -22,9 +23,14 @@ ANSWER_S = 120.0
 
 
 class Software:
-    """The process, started when it is asked and gone when the block ends or it is let go."""
+    """The process, started when it is asked and gone when the block ends or it is let go. It runs `module` with
+    `arguments`, and inherits the descriptors `fds`."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, module: str = "mapper.measure.ops", arguments: Sequence[str] = (), fds: Sequence[int] = ()
+    ) -> None:
+        self._command = [sys.executable, "-m", module, *arguments]
+        self._fds = tuple(fds)
         self._process: subprocess.Popen[str] | None = None
         self._log: Any = None
 
@@ -48,28 +54,35 @@ class Software:
         return self._process.pid if self._process else None
 
     def ask(self, what: str, seconds: float, **details: Any) -> float:
-        """The answer of `ops` to the question `what`, which is about to take `seconds`.
+        """The number that answers the question `what` to `ops`, which is about to take `seconds`.
+
+        Raises: ExecutionFailed when the process cannot answer.
+        """
+        return float(self.value(what, seconds, seconds=seconds, **details))
+
+    def value(self, what: str, within_s: float, **details: Any) -> Any:
+        """The answer to the question `what`, which is about to take `within_s` at most.
 
         Raises: ExecutionFailed when the process cannot answer.
         """
         process = self._process or self.start()
         assert process.stdin is not None
         try:
-            process.stdin.write(json.dumps({"ask": what, "seconds": seconds, **details}) + "\n")
+            process.stdin.write(json.dumps({"ask": what, **details}) + "\n")
             process.stdin.flush()
         except OSError:
             raise self._failed("has died") from None
-        answer = self._line(seconds + ANSWER_S)
+        answer = self._line(within_s + ANSWER_S)
         if "error" in answer:
-            raise ExecutionFailed(f"torch ops cannot be timed: {answer['error']}")
-        return float(answer["value"])
+            raise ExecutionFailed(f"what was to be timed cannot be: {answer['error']}")
+        return answer["value"]
 
     def start(self) -> subprocess.Popen[str]:
         """Starts the process and waits until it has torch imported."""
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mapper.measure.ops"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._log, text=True, env=environment(1),
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
+            env=environment(1), pass_fds=self._fds,
         )  # fmt: skip
         self._line(START_S)
         return self._process

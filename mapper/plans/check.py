@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from mapper import __version__
 from mapper.cost.configurations import Config
+from mapper.cost.profile import PROFILE
 from mapper.cost.table import GIVEN, CostTable
 from mapper.graph.model import Graph
 from mapper.jsonio import plain, sha256
@@ -73,7 +74,8 @@ def check(plan: Plan, graph: Graph | None = None, table: CostTable | None = None
         found.append(f"the graph's hash is {graph.sha256[:12]}…, the plan was made for {plan.model.graph_sha256[:12]}…")
         graph = None
     if graph is None or table is None:
-        missing.append("stage loads, residencies, edges: they need graph and costs")
+        file = " (--costs: the profile)" if plan.request.costs.get("source") == PROFILE else ""
+        missing.append(f"stage loads, residencies, edges: they need graph and costs{file}")
         missing.append("that the bound is one: planning again is the only proof of it (mapper plan)")
     else:
         found += violations(plan, graph, table)

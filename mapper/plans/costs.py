@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from mapper.cost.imported import given_costs
 from mapper.cost.paths import PATHS
 from mapper.cost.pipedream import OBJECTIVE, planned_costs, without_inputs
+from mapper.cost.profile import (
+    PROFILE,
+    Profile,
+    load_profile,
+    merged,
+    require_same_backend,
+    require_same_graph,
+    require_same_machine,
+)
+from mapper.cost.profiled import profiled
 from mapper.cost.roofline import roofline
 from mapper.cost.table import GIVEN, CostTable
 from mapper.errors import BadInput, UsageError
 from mapper.graph.model import Graph
+from mapper.machine.model import Machine
 from mapper.plans.model import Plan
 
 
@@ -29,12 +43,37 @@ def require_graph(plan: Plan, graph: Graph, source: str) -> None:
                        f"plan's {plan.model.graph_sha256[:12]}…")  # fmt: skip
 
 
-def costs_of(plan: Plan, graph: Graph) -> CostTable | None:
-    """The costs that `plan` was made with, of `graph` (`planned_graph`); None where they come from elsewhere.
+def profile_of(paths: Sequence[Path]) -> Profile:
+    """The profiles in `paths` as one. Raises: BadInput or MachineMismatch where they do not belong together."""
+    return merged([load_profile(path) for path in paths], ", ".join(map(str, paths)))
 
-    Raises: UsageError where the plan says of them what cannot be.
+
+def profile_costs(profile: Profile, graph: Graph, machine: Machine, source: str = "profile") -> CostTable:
+    """The costs of `graph` on `machine` that `profile` (from `source`) gives.
+
+    Raises: BadInput where it is of another graph, MachineMismatch where it is of another machine.
+    """
+    require_same_graph(profile, graph.sha256, [op.name for op in graph.ops], source)
+    require_same_machine(profile, machine, source)
+    return profiled(profile, graph, machine, roofline(graph, machine), source).table
+
+
+def costs_of(plan: Plan, graph: Graph, profile: Profile | None = None) -> CostTable | None:
+    """The costs that `plan` was made with, of `graph` (`planned_graph`); None where they come from elsewhere: from a
+    profile that is not given.
+
+    Raises: UsageError where the plan says of them what cannot be, BadInput or MachineMismatch where `profile` is of
+    another graph, back end or machine.
     """
     costs = plan.request.costs
+    if profile is not None and costs.get("source") != PROFILE:
+        raise UsageError(f"the plan was made with costs from {costs.get('source')}, not with a profile",
+                         advice="Leave --costs out.")  # fmt: skip
+    if costs.get("source") == PROFILE:
+        if profile is None:
+            return None
+        require_same_backend(profile, costs.get("backend", ""))
+        return profile_costs(profile, graph, plan.machine)
     if costs.get("objective_model") == OBJECTIVE:
         return planned_costs(graph, len(plan.machine.groups), costs)[1]
     if costs.get("source") == "roofline":

@@ -24,7 +24,7 @@ from mapper.measure.calibrate import (
     refuse_emulated,
     with_figures,
 )
-from mapper.measure.journal import Journal
+from mapper.measure.journal import CALIBRATION, Journal
 from mapper.measure.wanted import Measurement, Wanted, wanted
 from tests.machines.trees import booted_on, write_tree
 
@@ -61,7 +61,7 @@ def run(
     machine: Machine, folder: Path, measure: Callable[[Measurement, int], float], said: list[str] | None = None
 ) -> Calibration:
     said = [] if said is None else said
-    with Journal(folder, "k" * 64, 1e9, said.append) as journal:
+    with Journal(folder, "k" * 64, 1e9, said.append, CALIBRATION) as journal:
         return calibrate(machine, plan(machine), SETTINGS, journal.read(), measure, tell=said.append)
 
 
@@ -112,7 +112,7 @@ def test_noise_refuses_a_figure_and_the_old_one_stays(machine: Machine, tmp_path
 
 def test_what_cannot_be_measured_is_listed_with_its_reason(machine: Machine, tmp_path: Path) -> None:
     without = wanted(machine, 1e12, False)
-    with Journal(tmp_path, "k" * 64, 1e9, print) as journal:
+    with Journal(tmp_path, "k" * 64, 1e9, print, CALIBRATION) as journal:
         result = calibrate(machine, without, SETTINGS, journal, Fake())
     row = next(row for row in result.figures if row.place == "/memory/latency_s")
     assert (row.state, row.value) == ("not measured", None)
@@ -168,7 +168,7 @@ def test_ones_own_work_is_not_the_others(machine: Machine, tmp_path: Path, monke
         clock["now"] += 1.0
         return 1.0
 
-    with Journal(tmp_path, "k" * 64, 1e9, print) as journal:
+    with Journal(tmp_path, "k" * 64, 1e9, print, CALIBRATION) as journal:
         result = calibrate(machine, plan(machine), SETTINGS, journal, measure, own_s=lambda: clock["now"] * len(pus))
     assert result.others_busy == 0
     assert result.warnings == ()
@@ -183,7 +183,7 @@ def test_rounds_far_apart_are_warned_of(machine: Machine, tmp_path: Path) -> Non
     def moving(measurement: Measurement, number: int) -> float:
         return 4.0 if (measurement.place, number) == ("/links/node/line_s", 1) else 1.0
 
-    with Journal(tmp_path, "k" * 64, 1e9, print) as journal:
+    with Journal(tmp_path, "k" * 64, 1e9, print, CALIBRATION) as journal:
         result = calibrate(machine, plan(machine), Settings(rounds=9, seconds=0.01), journal, moving)
     assert [w.partition(":")[0] for w in result.warnings] == [
         "the greatest round is more than 2 times the least for line, same node"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mapper.measure.journal import MOST_AGE_S, Entry, Journal, cache_folder
+from mapper.measure.journal import CALIBRATION, MOST_AGE_S, Entry, Journal
 
 KEY = "0123456789abcdef" * 4
 NOW = 1e9
@@ -20,14 +20,14 @@ def said() -> list[str]:
 
 
 def written(folder: Path, said: list[str]) -> Path:
-    with Journal(folder, KEY, NOW, said.append) as journal:
+    with Journal(folder, KEY, NOW, said.append, CALIBRATION) as journal:
         for entry in ENTRIES:
             journal.read().add(entry)
     return journal.path
 
 
 def read(folder: Path, said: list[str], now: float = NOW + 60, key: str = KEY) -> list[Entry]:
-    with Journal(folder, key, now, said.append) as journal:
+    with Journal(folder, key, now, said.append, CALIBRATION) as journal:
         return list(journal.read().entries.values())
 
 
@@ -42,7 +42,7 @@ def test_a_torn_last_line_is_dropped_and_written_over(tmp_path: Path, said: list
     path = written(tmp_path, said)
     path.write_bytes(path.read_bytes() + torn)
     last = Entry(place="/memory/latency_s", round=0, value=2e-7)
-    with Journal(tmp_path, KEY, NOW, said.append) as journal:
+    with Journal(tmp_path, KEY, NOW, said.append, CALIBRATION) as journal:
         assert list(journal.read().entries.values()) == ENTRIES
         journal.add(last)
     assert read(tmp_path, said) == [*ENTRIES, last]
@@ -108,7 +108,7 @@ def test_another_calibration_does_not_see_it(tmp_path: Path, said: list[str]) ->
 
 def test_what_cannot_be_written_is_said_once_and_measuring_goes_on(tmp_path: Path, said: list[str]) -> None:
     (tmp_path / "file").write_text("")
-    with Journal(tmp_path / "file" / "below", KEY, NOW, said.append) as journal:
+    with Journal(tmp_path / "file" / "below", KEY, NOW, said.append, CALIBRATION) as journal:
         for entry in ENTRIES:
             journal.add(entry)
         assert list(journal.entries.values()) == ENTRIES
@@ -118,17 +118,9 @@ def test_what_cannot_be_written_is_said_once_and_measuring_goes_on(tmp_path: Pat
 
 def test_discarded_it_is_gone(tmp_path: Path, said: list[str]) -> None:
     path = written(tmp_path, said)
-    with Journal(tmp_path, KEY, NOW, said.append) as journal:
+    with Journal(tmp_path, KEY, NOW, said.append, CALIBRATION) as journal:
         journal.read().discard()
         assert journal.entries == {}
         journal.discard()
     assert not path.exists()
     assert said == []
-
-
-def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "mapper"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the specification says to ignore it
-    monkeypatch.setenv("HOME", "/somewhere")
-    assert cache_folder() == Path("/somewhere/.cache/mapper")

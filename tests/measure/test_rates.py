@@ -14,7 +14,7 @@ from mapper.machine.files import load_machine
 from mapper.measure import calibrate as module
 from mapper.measure.calibrate import Settings, calibrate
 from mapper.measure.cases import CASES, STANDS_FOR, Case
-from mapper.measure.journal import Journal
+from mapper.measure.journal import CALIBRATION, Journal
 from mapper.measure.kernels import kernel, operands
 from mapper.measure.rates import by_place, fitted, folded
 from mapper.measure.wanted import Measurement, Timed, wanted
@@ -106,7 +106,7 @@ def test_a_calibration_puts_rates_into_the_file(tmp_path: Path, monkeypatch: pyt
         calls.append((m.place, number))
         return (1e-6 + m.task.case.units * 1e-10) / len(m.task.pus) ** 0.5
 
-    with Journal(tmp_path, "k" * 64, 1e9, print) as journal:
+    with Journal(tmp_path, "k" * 64, 1e9, print, CALIBRATION) as journal:
         result = calibrate(machine, asked, Settings(rounds=9), journal.read(), measure)
     assert len(calls) == 5 * len(asked.measurements)
     rates = result.machine.compute.rates
@@ -126,7 +126,7 @@ def test_a_sort_whose_rounds_spread_is_refused(tmp_path: Path, monkeypatch: pyte
         assert isinstance(m.task, Timed)
         return (1e-6 + m.task.case.units * 1e-10) * (1 + number * (m.task.case.sort == "softmax"))
 
-    with Journal(tmp_path, "k" * 64, 1e9, print) as journal:
+    with Journal(tmp_path, "k" * 64, 1e9, print, CALIBRATION) as journal:
         result = calibrate(machine, asked, Settings(rounds=5), journal.read(), measure)
     assert "softmax" not in result.machine.compute.rates and "matmul" in result.machine.compute.rates
     refused = {row.name for row in result.figures if row.state == "refused"}
@@ -143,7 +143,7 @@ def test_rounds_in_which_others_computed_say_nothing_of_teams(tmp_path: Path, mo
     monkeypatch.setattr(module, "snapshot", snapshot)
     machine = load_machine("group:1 core:2")
     asked = wanted(machine, 1e12, False, ("rates",))
-    with Journal(tmp_path, "k" * 64, 1e9, print) as journal:
+    with Journal(tmp_path, "k" * 64, 1e9, print, CALIBRATION) as journal:
         result = calibrate(machine, asked, Settings(rounds=1), journal.read(),
                            lambda m, number: 1e-6 + m.task.case.units)  # type: ignore[union-attr]  # fmt: skip
     assert result.machine.compute.rates["matmul"].speedup == {}

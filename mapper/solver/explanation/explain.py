@@ -129,7 +129,8 @@ def explain(
         graph = planned_graph(plan, graph)
         table = costs_of(plan, graph)
     if table is None:
-        raise UsageError(f"the plan's costs are from {plan.request.costs.get('source')!r}, which is not at hand")
+        raise UsageError(f"the plan's costs are from {plan.request.costs.get('source')!r}, which is not at hand",
+                         advice="Give the profile that it was made with: --costs F.")  # fmt: skip
     broken = violations(plan, graph, table)
     if broken:
         raise PromiseBroken(f"the plan breaks {len(broken)} of its promises, such as {broken[0]}",

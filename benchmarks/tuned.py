@@ -1,0 +1,149 @@
+"""Claim: the plan that `mapper tune` keeps is never worse beyond the noise than the best alternative with the same back
+end: the lower 95 % bound of the paired ratio is at least 0.97 for each model card and back end (identical plans count
+as 1).
+
+    python benchmarks/tuned.py [--backend eager ...] [--rounds 15] [-o tuned.json] [model ...]
+
+Alternatives are what people do without a planner: native with 1, 2, 4 … and all threads, streams, forced pipelines, and
+the set-ups of torch's launcher. After tuning, the kept plan and all alternatives are screened, and the best of them
+meets the kept plan again in interleaved rounds that tuning has not seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mapper.backends.registry import BACKENDS
+from mapper.errors import BadInput, MapperError, MissingFeature
+from mapper.execution.place import Claim
+from mapper.execution.source import realised_source
+from mapper.machine.discover import discover
+from mapper.machine.files import load_machine
+from mapper.machine.model import Machine
+from mapper.measure.profile import pus_here
+from mapper.plans.model import Plan
+from mapper.plans.source import graph_of_source
+from mapper.program.cards import card_names
+from mapper.reports.table import table
+from mapper.study.contenders import contenders
+from mapper.study.sitting import Trial, ratios, sitting
+from mapper.study.statistics import median_interval
+from mapper.study.tune import Settings, Tuning, alike, tune
+
+TARGET = 0.97
+SEATS = 3
+
+
+@dataclass
+class Row:
+    """A model with a back end: the kept plan against the best alternative."""
+
+    model: str
+    backend: str
+    kept: str
+    stages: int
+    per_s: float
+    alternative: str
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+    identical: bool
+    turns: int
+    others_busy: float
+    stopped: str
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", help="models [all cards]")
+    parser.add_argument("--backend", nargs="+", default=list(BACKENDS))
+    parser.add_argument("--topo", help="a calibrated description of this machine [as discovered]")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long a round of one plan takes")
+    parser.add_argument("--budget", type=float, default=600, help="seconds of planning and measuring, of each")
+    parser.add_argument("--most-gb", type=float, default=1.5, help="models with more weights are left out")
+    parser.add_argument("-o", "--output", type=Path)
+    args = parser.parse_args()
+    machine = load_machine(args.topo) if args.topo else discover()
+    rows: list[Row] = []
+    for name, backend in itertools.product(args.models or card_names(), args.backend):
+        try:
+            rows += tuned(name, backend, machine, args)
+        except (MissingFeature, BadInput) as error:
+            print(f"{name}, {backend}: left out, {error}", file=sys.stderr)
+        except MapperError as error:
+            print(f"{name}, {backend}: FAILED, {error}", file=sys.stderr)
+        if args.output:
+            args.output.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    print("\n".join(report(rows)))
+
+
+def tuned(name: str, backend: str, machine: Machine, args: argparse.Namespace) -> list[Row]:
+    """One model with one back end; none where it is too large."""
+
+    def say(message: str) -> None:
+        print(f"\r\x1b[K{name}, {backend}: {message}"[:118], end="", file=sys.stderr, flush=True)
+
+    graph, reference = graph_of_source(name)
+    if graph.weight_bytes > args.most_gb * 1e9:
+        print(f"{name}: left out, {graph.weight_bytes / 1e9:.2g} GB", file=sys.stderr)
+        return []
+    settings = Settings(args.rounds, round_s=args.seconds, budget_s=args.budget)
+    made = tune(graph, machine, reference, backend=backend, settings=settings, say=say)
+    others = contenders(graph, machine, reference, 1, backend, say=say).plans
+    rivals = [(tuple(names), plan) for names, plan in others if not alike(plan, made.plan)]
+    same = len(rivals) < len(others)
+    source = realised_source(made.plan)
+    mine = (("kept",), made.plan)
+    with Claim(pus_here(machine, discover())):
+        screened: list[Trial] = []
+        for start in range(0, len(rivals), SEATS - 1):
+            now = [mine, *rivals[start : start + SEATS - 1]]
+            screened += sitting(now, graph, machine, source, 5, args.seconds, say)[1:]
+        best = max(screened, key=lambda t: statistics.median(t.over_first), default=None)
+        last: Sequence[Trial] = ()
+        if best is not None:
+            last = sitting([mine, (best.names, best.plan)], graph, machine, source, args.rounds, args.seconds, say)
+    return [row_of(name, backend, made.plan, made.tuning, last, same)]
+
+
+def row_of(name: str, backend: str, plan: Plan, tuning: Tuning, last: Sequence[Trial], same: bool) -> Row:
+    """The account of one model. Where the kept plan is one of the alternatives and the best of them, the ratio is 1."""
+    found = median_interval(ratios(*last)) if last else None
+    identical = found is None or (same and found.median >= 1)
+    return Row(
+        name, backend, tuning.kept, len(plan.stages), last[0].rate_per_s if last else 0.0,
+        "the same" if identical else last[1].name, 1.0 if identical or found is None else found.median,
+        1.0 if identical or found is None else found.low, 1.0 if identical or found is None else found.high,
+        len(last[0].rates) if last else 0, identical, max(row.turn for row in tuning.tried),
+        max((trial.others_busy for trial in last), default=0.0), tuning.stopped,
+    )  # fmt: skip
+
+
+def report(rows: Sequence[Row]) -> list[str]:
+    """A line a model and back end, then the verdict."""
+    lines = [
+        [row.model, row.backend, row.kept, str(row.stages), f"{row.per_s:.3g}", row.alternative, f"{row.ratio:.3f}",
+         f"{row.low:.3f}", f"{row.high:.3f}", str(row.turns), f"{row.others_busy:.0%}"]
+        for row in rows
+    ]  # fmt: skip
+    if not rows:
+        return ["nothing was measured"]
+    head = ["model", "back end", "kept", "stages", "items/s", "best alternative", "ratio", "low", "high", "turns",
+            "others"]  # fmt: skip
+    missed = [f"{row.model}, {row.backend}" for row in rows if row.low < TARGET]
+    verdict = f"missed: {'; '.join(missed)}" if missed else "met"
+    held = f"lower 95 % bound of the ratio at least {TARGET} in {len(rows) - len(missed)} of {len(rows)}: {verdict}"
+    return [*table(head, lines, right="346789", indent=""), held]
+
+
+if __name__ == "__main__":
+    main()

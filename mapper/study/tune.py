@@ -1,0 +1,290 @@
+"""`mapper tune`: plan, run, plan again with what the stages took, until the plan stops changing; the best one measured
+is kept, be it planned or what people do without a planner."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mapper import jsonio
+from mapper.backends.registry import EAGER, backend_called
+from mapper.cost.configurations import configurations
+from mapper.cost.profile import Profile, merged
+from mapper.cost.profiled import profiled
+from mapper.cost.roofline import roofline
+from mapper.cost.table import CostTable
+from mapper.errors import NoPlanInTime
+from mapper.execution.backend import with_backend
+from mapper.execution.place import Claim
+from mapper.execution.source import realised_source
+from mapper.graph.model import Graph
+from mapper.jsonio import Record
+from mapper.machine.discover import discover
+from mapper.machine.model import Machine
+from mapper.measure.calibrate import refuse_emulated
+from mapper.measure.profile import empty_profile, pus_here
+from mapper.plans.check import mapping_of, optimal_gap, violations
+from mapper.plans.evaluate import evaluate
+from mapper.plans.model import ModelRef, Plan
+from mapper.solver.plan import plan
+from mapper.study.contenders import contenders
+from mapper.study.sitting import Named, Trial, ratios, sitting
+from mapper.study.statistics import median_interval
+
+ROUNDS, SCREENING, ROUND_S = 15, 5, 1.0
+"""Rounds that decide in the end, rounds in which a plan is tried first, and about how long a round takes."""
+BUDGET_S = 900.0
+MOST_TURNS = 8
+SEATS = 3
+"""Plans that are up at the same time while they are tried: the first one, to compare with, among them."""
+FINALISTS = 4
+NEAR = 0.9
+"""A plan that reached less of the best one's rate when it was tried is not tried again."""
+PLAN_S = 30.0
+
+Say = Callable[[str], None]
+Compete = Callable[[Sequence[Named], int], Sequence[Trial]]
+"""Measures plans against the first of them, in so many rounds."""
+Planner = Callable[[CostTable], Plan]
+
+
+class Ratio(Record):
+    """Kept over other, round by round: median and confidence interval; above 1 the kept plan is faster."""
+
+    median: float
+    low: float
+    high: float
+    confidence: float
+
+
+class Tried(Record):
+    """A plan that was measured: in which turn, what was predicted of it then, and what it reached, the median of its
+    rounds. `kept_over_this` is of the last rounds, None where it took no part in them."""
+
+    name: str
+    turn: int
+    stages: int
+    workers: int
+    predicted_per_s: float
+    measured_per_s: float
+    rounds: int
+    others_busy: float
+    kept: bool
+    kept_over_this: Ratio | None
+
+
+class Tuning(Record):
+    """What tuning gave beside the plan: all that was tried, why it stopped, and whether others disturbed it."""
+
+    model: str
+    backend: str
+    machine: str
+    kept: str
+    stopped: str
+    tried: tuple[Tried, ...]
+    rounds: int
+    others_busy: float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The kept plan with the costs of `profile`, which has what every stage took, and how it was found."""
+
+    plan: Plan
+    profile: Profile
+    tuning: Tuning
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How plans are measured: `rounds` that decide, `screening` rounds when a plan is tried first, seconds of a round,
+    and seconds in all, which end the turns but not the deciding rounds."""
+
+    rounds: int = ROUNDS
+    screening: int = SCREENING
+    round_s: float = ROUND_S
+    budget_s: float = BUDGET_S
+
+
+def tune(
+    graph: Graph, machine: Machine, model: ModelRef, *, backend: str = EAGER, batch: int = 1,
+    settings: Settings | None = None, known: Sequence[Profile] = (), say: Say = lambda message: None,
+) -> Tuned:  # fmt: skip
+    """The plan for `graph` on `machine`, this machine, that is measured to be the best with `backend`.
+
+    `known` are profiles of the same, from which the first plan is made.
+
+    Raises: PromiseBroken when a plan's outputs are not the model's; what `plan` and `Executor` raise; SystemRefused on
+    an emulated machine.
+    """
+    refuse_emulated()
+    settings = settings or Settings()
+    backend_called(backend).require(compiling=False)
+    begun = time.monotonic()
+    with Claim(pus_here(machine, discover())):
+        rivals = contenders(graph, machine, model, batch, backend, say=say).plans
+        say("Building the model ...")
+        source = realised_source(rivals[0][1])
+
+        def compete(plans: Sequence[Named], rounds: int) -> Sequence[Trial]:
+            return sitting(plans, graph, machine, source, rounds, settings.round_s, say)
+
+        def planner(table: CostTable) -> Plan:
+            made = plan(graph, machine, costs=table, model=model, batch=batch, time_limit_s=PLAN_S)
+            return with_backend(made, backend)
+
+        search = Search(
+            graph, machine, merged([empty_profile(graph, machine, backend), *known]), compete, planner, settings,
+            over=lambda: time.monotonic() - begun > settings.budget_s, say=say,
+        )  # fmt: skip
+        return search.tuned([(tuple(names), made) for names, made in rivals])
+
+
+class Search:
+    """The turns of planning and measuring. `compete` measures, `planner` plans with costs, `over` says that the time
+    is."""
+
+    def __init__(
+        self, graph: Graph, machine: Machine, profile: Profile, compete: Compete, planner: Planner, settings: Settings,
+        *, over: Callable[[], bool] = lambda: False, say: Say = lambda message: None,
+    ) -> None:  # fmt: skip
+        self.graph, self.machine, self.profile, self.settings = graph, machine, profile, settings
+        self.compete, self.planner, self.over, self.say = compete, planner, over, say
+        self.base = roofline(graph, machine, configurations(machine))
+        self.tried: list[tuple[int, Trial]] = []
+
+    def tuned(self, rivals: Sequence[Named]) -> Tuned:
+        """The best of `rivals` and of what planning finds besides, measured."""
+        first = [*rivals]
+        if self.profile.measurements:
+            first = _joined((("planned with the profile",), self.planner(self.costs())), first)
+        self.try_out(0, first)
+        stopped = self.turns()
+        decided = self.decided()
+        kept = max(decided, key=lambda t: (_over(t), -len(t.plan.stages)))
+        made = self.restated(kept.plan)
+        tuning = self.account(kept, decided, stopped)
+        measured = [jsonio.plain(row) for row in tuning.tried]
+        provenance = made.provenance | {"tuned": {"rounds": tuning.rounds, "stopped": stopped, "tried": measured}}
+        return Tuned(made.model_copy(update={"provenance": provenance}), self.profile, tuning)
+
+    def turns(self) -> str:
+        """Plans again until there is nothing new; why it stopped."""
+        for turn in range(1, MOST_TURNS + 1):
+            if self.over():
+                return "the time was over"
+            self.say(f"Planning again, turn {turn} ...")
+            try:
+                made = self.planner(self.costs())
+            except NoPlanInTime:
+                return "no plan was found in time"
+            same = next((t for _, t in self.tried if alike(t.plan, made)), None)
+            if same is not None:
+                return f"planning again gives a plan that was measured: {same.name}"
+            self.try_out(turn, [((f"plan {turn + 1}",), made)])
+        return f"{MOST_TURNS} more plans were measured"
+
+    def costs(self) -> CostTable:
+        """What follows from all that was measured."""
+        return profiled(self.profile, self.graph, self.machine, self.base).table
+
+    def try_out(self, turn: int, plans: Sequence[Named]) -> None:
+        """Measures `plans`, a few at a time beside the first one that was tried, and learns what their stages take."""
+        waiting = list(plans)
+        while waiting:
+            seats = SEATS - bool(self.tried)
+            now, waiting = waiting[:seats], waiting[seats:]
+            reference = [(t.names, t.plan) for _, t in self.tried[:1]]
+            trials = list(self.compete([*reference, *now], self.settings.screening))
+            self.tried += [(turn, trial) for trial in trials[len(reference) :]]
+            self.learn(trials)
+
+    def learn(self, trials: Sequence[Trial]) -> None:
+        """Adds what the stages of `trials` took to the profile."""
+        rows = tuple(row for trial in trials for row in trial.stages)
+        self.profile = merged([self.profile, self.profile.model_copy(update={"measurements": rows})])
+
+    def decided(self) -> list[Trial]:
+        """The best few, measured again in more rounds against the best of them."""
+        ranked = sorted((t for _, t in self.tried), key=_over, reverse=True)
+        best = _over(ranked[0])
+        finalists = [t for t in ranked if _over(t) >= NEAR * best][:FINALISTS]
+        if len(finalists) == 1 or self.settings.rounds <= self.settings.screening:
+            return finalists
+        self.say("Deciding ...")
+        trials = list(self.compete([(t.names, t.plan) for t in finalists], self.settings.rounds))
+        self.learn(trials)
+        return trials
+
+    def restated(self, kept: Plan) -> Plan:
+        """`kept` with what all measurements predict of it, and what is proved with these costs of the best plan."""
+        table = self.costs()
+        best = self.planner(table)
+        if alike(best, kept):
+            return best
+        found = evaluate(self.graph, self.machine, table, mapping_of(kept))
+        period, solver = found.predicted.period_s, best.solver
+        least = min(solver.best_objective, period)
+        bound = min(solver.bound, least)
+        gap = max(0.0, (least - bound) / least)
+        proved = gap <= optimal_gap(table.source)
+        new = solver.model_copy(update={
+            "objective": period, "best_objective": least, "bound": bound, "gap": gap,
+            "status": "optimal" if proved else "feasible",
+            "near_optimal": max(solver.near_optimal, math.ceil((period / least - 1) * 1e6) / 1e6),
+        })  # fmt: skip
+        made = best.model_copy(update={
+            "stages": found.stages, "edges": found.edges, "predicted": found.predicted, "solver": new,
+        })  # fmt: skip
+        wrong = violations(made, self.graph, table)
+        if wrong:  # no assert statement: this must be looked at under python -O too
+            raise AssertionError(f"tuning made a plan that its own check refuses: {wrong}")
+        return made
+
+    def account(self, kept: Trial, decided: Sequence[Trial], stopped: str) -> Tuning:
+        """All that was tried, with what was measured of it last."""
+        last = {id(t.plan): t for t in decided}
+        rows = []
+        for turn, trial in self.tried:
+            shown = last.get(id(trial.plan), trial)
+            rows.append(Tried(
+                name=trial.name, turn=turn, stages=len(trial.plan.stages),
+                workers=sum(len(s.replicas) for s in trial.plan.stages),
+                predicted_per_s=trial.plan.predicted.throughput_per_s, measured_per_s=shown.rate_per_s,
+                rounds=len(shown.rates), others_busy=max(0.0, shown.others_busy), kept=trial.plan is kept.plan,
+                kept_over_this=_ratio(kept, shown) if shown is not kept and id(trial.plan) in last else None,
+            ))  # fmt: skip
+        return Tuning(
+            model=self.profile.model, backend=self.profile.backend, machine=self.profile.machine.name, kept=kept.name,
+            stopped=stopped, tried=tuple(rows), rounds=len(kept.rates),
+            others_busy=max(t.others_busy for t in decided),
+        )  # fmt: skip
+
+
+def _joined(new: Named, plans: Sequence[Named]) -> list[Named]:
+    """`plans` with `new` before them, under all its names where it is one of them."""
+    same = next((names for names, other in plans if alike(other, new[1])), None)
+    if same is None:
+        return [new, *plans]
+    return [((*new[0], *names) if names is same else names, other) for names, other in plans]
+
+
+def alike(a: Plan, b: Plan) -> bool:
+    """Whether two plans run alike: the same ops on the same cores, in the same number of replicas."""
+    return [(s.ops, [r.cores for r in s.replicas]) for s in a.stages] == [
+        (s.ops, [r.cores for r in s.replicas]) for s in b.stages
+    ]
+
+
+def _over(trial: Trial) -> float:
+    """How fast a plan was against the first of its sitting."""
+    return statistics.median(trial.over_first)
+
+
+def _ratio(kept: Trial, other: Trial) -> Ratio:
+    """The kept plan's rate over another's of the same sitting."""
+    found = median_interval(ratios(kept, other))
+    return Ratio(median=found.median, low=found.low, high=found.high, confidence=found.level)

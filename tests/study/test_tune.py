@@ -1,0 +1,162 @@
+"""Tuning with contenders that take no time, whose speed is another than the model's; and the command, once for real."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mapper.cost.profile import load_profile
+from mapper.cost.table import CostTable
+from mapper.errors import NoPlanInTime
+from mapper.execution import place
+from mapper.graph.model import Graph
+from mapper.machine.files import load_machine
+from mapper.measure.profile import empty_profile
+from mapper.plans.check import check, mapping_of
+from mapper.plans.costs import costs_of
+from mapper.plans.evaluate import evaluate
+from mapper.plans.model import Plan
+from mapper.reports.tune import tuning_text
+from mapper.solver.plan import plan
+from mapper.solver.problem import Limits
+from mapper.study.sitting import Named, Trial, ratios, stage_rows
+from mapper.study.tune import Search, Settings, Tuned
+from tests.cli.commands import TINY, mapper
+from tests.planning.test_machines import block_chain
+from tests.study.test_profiling import true_costs
+
+MACHINE = load_machine("pack:1 numa:1 group:2 core:2")
+QUICK = Settings(rounds=7, screening=3, round_s=0.0)
+
+
+class Compete:
+    """Plans at the speed that a truth gives them, a little noise on top; notes who sat together."""
+
+    def __init__(self, graph: Graph, truth: CostTable, noise: float = 0.01, seed: int = 0) -> None:
+        self.graph, self.truth, self.noise = graph, truth, noise
+        self.rng, self.sittings = np.random.default_rng(seed), list[list[str]]()
+
+    def __call__(self, plans: Sequence[Named], rounds: int) -> list[Trial]:
+        self.sittings.append([" = ".join(names) for names, _ in plans])
+        found: list[Trial] = []
+        for names, made in plans:
+            really = evaluate(self.graph, MACHINE, self.truth, mapping_of(made))
+            noise = np.exp(self.rng.normal(0, self.noise, rounds))
+            rates = tuple(float(x / really.predicted.period_s) for x in noise)
+            loads = [[s.load.compute_s for s in really.stages]] * rounds
+            first = found[0].rates if found else rates
+            over = tuple(a / b for a, b in zip(rates, first, strict=True))
+            rows = stage_rows(made, self.graph, loads, 0.0)
+            found.append(Trial(names, made, rates, (False,) * rounds, over, rows, 0.0))
+        return found
+
+    def rate(self, made: Plan) -> float:
+        return 1 / evaluate(self.graph, MACHINE, self.truth, mapping_of(made)).predicted.period_s
+
+
+def rivals(graph: Graph) -> list[Named]:
+    whole, one = plan(graph, MACHINE).machine, plan(graph, MACHINE)
+    assert whole == MACHINE
+    streams = plan(graph, MACHINE, limits=Limits(stages=1))
+    native = plan(graph, MACHINE, limits=Limits(stages=1, max_replicas=1))
+    two = plan(graph, MACHINE, limits=Limits(stages=2))
+    found: list[Named] = []
+    for name, made in (("chosen", one), ("streams", streams), ("native", native), ("two stages", two)):
+        if all(made.stages != other.stages for _, other in found):
+            found.append(((name,), made))
+    return found
+
+
+def tuned(graph: Graph, compete: Compete, settings: Settings = QUICK) -> Tuned:
+    search = Search(graph, MACHINE, empty_profile(graph, MACHINE, "eager"), compete,
+                    lambda table: plan(graph, MACHINE, costs=table), settings)  # fmt: skip
+    return search.tuned(rivals(graph))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_keeps_a_plan_that_no_rival_beats_and_that_keeps_its_promises(seed: int) -> None:
+    graph = block_chain(8)
+    compete = Compete(graph, true_costs(graph, seed), seed=seed)
+    made = tuned(graph, compete)
+    best_rival = max(compete.rate(other) for _, other in rivals(graph))
+    assert compete.rate(made.plan) >= best_rival * 0.98
+    report = check(made.plan, graph, costs_of(made.plan, graph, made.profile))
+    assert report.violations == () and len(report.verified) == 5
+    assert made.plan.provenance["tuned"]["stopped"] == made.tuning.stopped
+    assert [row.kept for row in made.tuning.tried].count(True) == 1
+
+
+def test_planning_again_finds_what_the_model_did_not() -> None:
+    """Native scales much better than the model thinks: the plan changes, and the table says so."""
+    graph = block_chain(8)
+    truth = true_costs(graph, 0, columns=0.0)
+    truth.compute_s[:, -1] /= 4
+    truth.seconds[:, -1] /= 4
+    made = tuned(graph, Compete(graph, truth))
+    assert {s.replicas[0].configuration.name for s in made.plan.stages} == {"2x2"}
+    text = "\n".join(tuning_text(made.tuning))
+    assert "It stopped because planning again gives a plan that was measured" in text and "kept" in text
+
+
+def test_it_stops_when_the_plan_was_measured_and_measures_nothing_twice_before_the_end() -> None:
+    graph = block_chain(8)
+    compete = Compete(graph, true_costs(graph, 3))
+    made = tuned(graph, compete)
+    assert made.tuning.stopped.startswith("planning again gives a plan that was measured")
+    tried = [name for names in compete.sittings[:-1] for name in names[bool(names != compete.sittings[0]) :]]
+    assert len(tried) == len(set(tried))
+    assert all(len(names) <= 3 for names in compete.sittings[:-1])
+
+
+def test_without_time_what_people_do_is_measured_nevertheless() -> None:
+    graph = block_chain(6)
+    compete = Compete(graph, true_costs(graph, 1))
+    search = Search(graph, MACHINE, empty_profile(graph, MACHINE, "eager"), compete,
+                    lambda table: plan(graph, MACHINE, costs=table), QUICK, over=lambda: True)  # fmt: skip
+    made = search.tuned(rivals(graph))
+    assert made.tuning.stopped == "the time was over"
+    assert {row.name for row in made.tuning.tried} == {names[0] for names, _ in rivals(graph)}
+
+
+def test_a_search_that_finds_nothing_in_time_ends_the_turns() -> None:
+    graph, left = block_chain(6), [1]
+
+    def planner(table: CostTable) -> Plan:
+        if left:
+            left.pop()
+            raise NoPlanInTime("too little time")
+        return plan(graph, MACHINE, costs=table)
+
+    search = Search(graph, MACHINE, empty_profile(graph, MACHINE, "eager"), Compete(graph, true_costs(graph, 1)),
+                    planner, QUICK)  # fmt: skip
+    assert search.tuned(rivals(graph)).tuning.stopped == "no plan was found in time"
+
+
+def test_rounds_that_others_disturbed_do_not_count_unless_there_are_no_others() -> None:
+    graph = block_chain(2)
+    made = plan(graph, MACHINE)
+    quiet = Trial(("a",), made, (1.0, 2.0, 9.0), (False, False, True), (1.0, 1.0, 1.0), (), 0.0)
+    other = Trial(("b",), made, (1.0, 1.0, 1.0), (True, False, False), (1.0, 1.0, 1.0), (), 0.0)
+    assert ratios(quiet, other) == [2.0] and quiet.rate_per_s == 1.5
+    loud = Trial(("c",), made, (1.0, 2.0, 4.0), (True, True, True), (1.0, 1.0, 1.0), (), 0.5)
+    assert ratios(loud, other) == [1.0, 2.0, 4.0] and loud.rate_per_s == 2.0
+
+
+@pytest.mark.slow
+def test_the_command_tunes_a_tiny_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place, "_name", lambda pu: f"\0mapper-test-{os.getpid()}-{pu}")
+    file, costs = tmp_path / "plan.json", tmp_path / "p.json"
+    made = mapper("tune", "--model", TINY, "--rounds", "2", "--screening", "1", "--seconds", "0.01", "-o", file,
+                  "--profile-out", costs, "--json", "-q")  # fmt: skip
+    assert made.code == 0, made.err
+    document = json.loads(made.out)
+    assert document["plan"] == json.loads(file.read_text()) and document["stopped"]
+    assert sum(row["kept"] for row in document["tried"]) == 1
+    assert all(row.source == "stage" for row in load_profile(costs).measurements)
+    checked = mapper("check", file, "--costs", costs, "--trust")
+    assert checked.code == 0 and "every load" in checked.out, checked.err
