@@ -1,29 +1,68 @@
-"""A comparison as a table, the verdict first."""
+"""A comparison as tables, the verdict first."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mapper.reports.table import table
 from mapper.units import format_rate, format_seconds
 
 if TYPE_CHECKING:
-    from mapper.study.bench import Bench
+    from mapper.study.bench import Bench, BenchRow, Ratio
+
+WIDEST = 44
+"""Columns of a name; longer ones are cut in tables, and told in full below."""
 
 
 def bench_text(result: Bench) -> list[str]:
     """Lines for people."""
-    rows = []
-    for row in result.alternatives:
-        rate, ratio = row.throughput_per_s, row.chosen_over_this
-        rows.append([
-            row.name, str(row.stages), str(row.workers), format_rate(rate.median),
-            f"{format_rate(rate.low)} to {format_rate(rate.high)}", format_rate(row.predicted_throughput_per_s),
-            format_seconds(row.latency_s), f"{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})" if ratio else "",
+    about = f"{result.model}, {result.backend}, {result.rounds} interleaved rounds on {result.machine}"
+    least = "" if result.at_least is None else f" At least {result.at_least:.3f} times the best alternative (95 %)."
+    lines = [f"{about}: {result.verdict}.{least}", "", *table(*_closed(result.alternatives), right="12356")]
+    if any(row.open_loop for row in result.alternatives):
+        lines += ["", "Poisson arrivals; latency from when an item was due:", ""]
+        lines += table(*_open(result.alternatives), right="123456")
+    cut = [row.name for row in result.alternatives if len(row.name) > WIDEST]
+    lines += ["", *(f"{_short(name)} is: {name}" for name in cut)] if cut else []
+    lines += ["", *(f"Note: {note}." for note in result.notes)] if result.notes else []
+    return lines
+
+
+def _closed(rows: Sequence[BenchRow]) -> tuple[list[str], list[list[str]]]:
+    """The closed-loop table."""
+    several = len({row.backend for row in rows}) > 1
+    cells = []
+    for row in rows:
+        rate = row.throughput_per_s
+        predicted = "" if row.predicted_throughput_per_s is None else format_rate(row.predicted_throughput_per_s)
+        marks = ("" if row.steady else "~") + ("!" if row.disturbed_rounds else "")
+        cells.append([
+            _short(row.name) + (f" [{row.backend}]" if several else ""), str(row.stages), str(row.workers),
+            format_rate(rate.median) + marks, f"{format_rate(rate.low)} to {format_rate(rate.high)}", predicted,
+            format_seconds(row.latency_s.p50),
+            ratio_text(row.chosen_over_this) + ("!" if row.ratio_disturbed else ""),
         ])  # fmt: skip
-    head = ["", "stages", "workers", "items/s", "range", "predicted", "latency", "chosen / this"]
-    return [
-        f"{result.model}, {result.rounds} interleaved rounds on {result.machine}: {result.verdict}",
-        "",
-        *table(head, rows, right="12356"),
-    ]
+    return ["", "stages", "workers", "items/s", "range", "predicted", "latency", "chosen / this"], cells
+
+
+def _open(rows: Sequence[BenchRow]) -> tuple[list[str], list[list[str]]]:
+    """The open-loop table: a line for each rate and alternative."""
+    cells = []
+    for i in range(len(rows[0].open_loop)):
+        for row in rows:
+            load = row.open_loop[i]
+            latency = [format_seconds(x) for x in (load.latency_s.p50, load.latency_s.p90, load.latency_s.p99)]
+            done = format_rate(load.completed_per_s) + ("!" if load.disturbed_rounds else "")
+            cells.append([_short(row.name), format_rate(load.rate_per_s), done, *latency, str(load.items),
+                          "overloaded" if load.overloaded else ""])  # fmt: skip
+    return ["", "due/s", "done/s", "p50", "p90", "p99", "items", ""], cells
+
+
+def ratio_text(ratio: Ratio | None) -> str:
+    """Such as `1.040 (1.010 to 1.080)`."""
+    return f"{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})" if ratio else ""
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= WIDEST else name[: WIDEST - 1] + "…"

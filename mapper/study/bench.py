@@ -1,51 +1,42 @@
 """`mapper bench`: the planned mapping against what people do without a planner, on this machine, same back end.
 
-All alternatives are started first and stay up; then rounds are interleaved (A B C, B C A, ...), so that a machine that
-drifts drifts for all of them. Each round fills the pipeline, times items with more behind them, and drains it.
+Who takes part is in `contenders`, how they are measured in `rounds`, what may be said of it in `verdict`.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
 import torch
 
 from mapper.backends.registry import EAGER, backend_called
-from mapper.cost.configurations import configurations
-from mapper.errors import Infeasible, PromiseBroken, UsageError
-from mapper.execution.backend import allowed, bits_equal, with_backend
-from mapper.execution.executor import Executor, Output
+from mapper.errors import UsageError
 from mapper.execution.place import Claim
-from mapper.execution.reference import difference_of, reference_of, torch_threads
-from mapper.execution.run import drawn_items
-from mapper.execution.source import Item, realised_source
+from mapper.execution.reference import Reference, torch_threads
+from mapper.execution.run import Latency
+from mapper.execution.source import Source, realised_source
 from mapper.graph.model import Graph
-from mapper.host.load import busy_between, snapshot
 from mapper.jsonio import Record
 from mapper.machine.model import Machine
 from mapper.plans.model import ModelRef, Plan
-from mapper.solver.plan import plan
-from mapper.solver.problem import Limits
-from mapper.study.statistics import Interval, median_interval
+from mapper.study.arrivals import Arrivals
+from mapper.study.contenders import Field, contenders
+from mapper.study.executed import ExecutedPlan, Items, references_of, started
+from mapper.study.rounds import MOST_WARM, Round, Timed, paired, watched
+from mapper.study.seating import Course, Seat, Starter, measured, need_bytes
+from mapper.study.statistics import Interval, median, median_interval, percentile
+from mapper.study.vendors import Outside, SetUp, launched
+from mapper.study.verdict import CONFIDENCE, Rival, Verdict, verdict
 
 Progress = Callable[[str], None]
-DISTINCT_ITEMS = 2
-WARM_ROUNDS = 2
-CONFIDENCE = 0.95
-"""Of the intervals that a verdict rests on; with fewer than six rounds there is none."""
-BUSY = 0.05
-"""Share of the cores that others may take before the verdict says so."""
+LEAST_ROUNDS = 6
+"""The fewest rounds that give an interval of 95 %."""
 
 
 class Spread(Record):
-    """Of the rounds: the median, the least and the largest."""
+    """Of the rounds that others did not disturb (of all where there are none): the median, the least, the largest."""
 
     median: float
     low: float
@@ -61,230 +52,215 @@ class Ratio(Record):
     confidence: float
 
 
+class OpenLoop(Record):
+    """Under Poisson arrivals of `rate_per_s`: `completed_per_s`, the median of the rounds, and latencies of all `items`
+    of the rounds that others did not disturb, in seconds from when an item was due. `overloaded`: items came faster
+    than they were done, so that latencies grow for as long as one measures."""
+
+    rate_per_s: float
+    completed_per_s: float
+    overloaded: bool
+    items: int
+    rounds: int
+    disturbed_rounds: int
+    latency_s: Latency
+
+
 class BenchRow(Record):
-    """One alternative. Rates are items a second, latency the median seconds from putting an item in to its output."""
+    """One alternative. Rates are items a second; latency is in seconds from putting an item in to its output, with as
+    many in flight as give this rate. `rates_per_s` and `others_busy` are by round; `disturbed_rounds` of them count in
+    nothing else, but where fewer than six are left: the ratio is then that of all, and `ratio_disturbed` says so.
+    `steady`: its rates had become so when the rounds began."""
 
     name: str
+    names: tuple[str, ...]
     backend: str
+    runs_in: str
     stages: int
     workers: int
     throughput_per_s: Spread
-    predicted_throughput_per_s: float
-    latency_s: float
+    predicted_throughput_per_s: float | None
+    latency_s: Latency
     chosen_over_this: Ratio | None
     outputs_identical: bool
+    steady: bool
+    disturbed_rounds: int
+    repeated_rounds: int
+    ratio_disturbed: bool
+    rates_per_s: tuple[float, ...]
+    others_busy: tuple[float, ...]
+    open_loop: tuple[OpenLoop, ...] = ()
 
 
 class Bench(Record):
-    """What a comparison gave. `to_best` is the chosen plan against the best of the others, 1 if they are one plan."""
+    """What a comparison gave. `to_best` is the chosen plan against the best of the others with the same back end, 1 if
+    they are one plan; `best_other` is picked in the warm-up. `at_least` is what the ratio to the best of them,
+    whichever it is, is not below (95 %). Both are null where other programs left too few rounds alone. `others_busy` is
+    the share of the cores that those took in the worst of the rounds that count."""
 
     model: str
     batch: int
     machine: str
+    backend: str
     chosen: str
     rounds: int
+    seconds: float
     items_per_round: dict[str, int]
     alternatives: tuple[BenchRow, ...]
-    to_best: Ratio
+    to_best: Ratio | None
+    best_other: str
+    at_least: float | None
     others_busy: float
     torch: str
+    notes: tuple[str, ...]
     verdict: str
-
-
-@dataclass
-class _Runner:
-    """One alternative at work."""
-
-    names: list[str]
-    plan: Plan
-    executor: Executor
-    rates: list[float] = field(default_factory=list)
-    latencies: list[float] = field(default_factory=list)
-    items: int = 0
-    identical: bool = True
-
-    @property
-    def name(self) -> str:
-        return " = ".join(self.names)
 
 
 def bench(
     graph: Graph, machine: Machine, model: ModelRef, *, batch: int = 1, rounds: int = 15, seconds: float = 1.5,
-    backend: str = EAGER, progress: Progress = lambda message: None,
+    backend: str = EAGER, plans: Sequence[tuple[str, Plan]] = (), vendors: bool = False,
+    arrivals: Arrivals | None = None, progress: Progress = lambda message: None,
 ) -> Bench:  # fmt: skip
-    """Measures the best plan for `graph` on `machine`, this machine, against native, streams and a forced 2-stage
-    pipeline: `rounds` interleaved rounds of about `seconds` each, all with the same `backend`.
+    """Measures the best plan for `graph` on `machine`, this machine, against native, streams, pipelines, what torch's
+    launcher sets up and the own ways of the library behind `backend`: `rounds` interleaved rounds of about `seconds`
+    each, all with the same `backend`.
 
+    `plans`, each with a name, take the place of the best plan; the first is what the others are compared with. With
+    `vendors`, other libraries' own ways are measured, too. `arrivals` adds open-loop rounds.
     Raises: PromiseBroken when an alternative's outputs are not the model's; what `plan` and `Executor` raise.
     """
     if rounds < 1:
         raise UsageError("a comparison needs at least one round")
     backend_called(backend).require(compiling=False)
-    plans = [(names, with_backend(p, backend)) for names, p in contenders(graph, machine, model, batch)]
-    source = realised_source(plans[0][1])
-    items = drawn_items(plans[0][1], source, DISTINCT_ITEMS)
-    references = [reference_of(p, source, items).outputs for _, p in plans]
-    with torch_threads(1), ExitStack() as stack:  # feeding must not start threads on the workers' cores
-        stack.enter_context(Claim([pu for core in machine.cores for pu in core.pus]))
-        runners = []
-        for (titles, p), reference in zip(plans, references, strict=True):
-            progress(f"Starting {' = '.join(titles)} ...")
-            executor = stack.enter_context(Executor(p, source, machine=machine, claim=False, say=progress))
-            runners.append(_Runner(titles, p, executor))
-            _prepare(runners[-1], items, reference, seconds)
-        source.weights, source.module = {}, None
-        busy = _rounds(runners, items, rounds, progress)
-    return _result(runners, machine, rounds, busy, batch)
+    found = contenders(graph, machine, model, batch, backend, given=plans, vendors=vendors, say=progress)
+    source = realised_source(found.plans[0][1])
+    pus = [pu for core in machine.cores for pu in core.pus]
+    starters = starters_of(found, machine, source, progress)
+    course = Course(rounds, seconds, arrivals)
+    with torch_threads(1), Claim(pus):  # feeding must not start threads on the workers' cores
+        seats, notes = measured(starters, course, watched(pus), progress)
+    return _result(seats, machine, course, batch, [*found.notes, *notes])
 
 
-def contenders(graph: Graph, machine: Machine, model: ModelRef, batch: int) -> list[tuple[list[str], Plan]]:
-    """The chosen plan first, then native, streams and two stages, each with its names; equal mappings only once."""
-    known = configurations(machine)
-    one, whole = known[0], known[-1]
-    best = plan(graph, machine, model=model, batch=batch)
-    wanted = [
-        ("native", Limits(stages=1, max_replicas=1, configurations=(whole,))),
-        ("streams", Limits(stages=1, configurations=(one,))),
-        ("two stages", Limits(stages=2)),
-    ]
-    found: list[tuple[list[str], Plan]] = [(["chosen"], best)]
-    for name, limits in wanted:
-        try:
-            other = plan(graph, machine, limits=limits, model=model, batch=batch)
-        except (Infeasible, UsageError):
-            continue
-        same = next((names for names, p in found if p.stages == other.stages), None)
-        if same is None:
-            found.append(([name], other))
-        else:
-            same.append(name)
-    return found
+def starters_of(found: Field, machine: Machine, source: Source, say: Progress) -> list[Starter]:
+    """All contenders, with what each needs to be started and checked."""
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in source.weights.values())
+    plans = [plan for _, plan in found.plans] + [plan for _, plan in found.outside]
+    given = references_of(plans, source)
+    starters = []
+    for (names, plan), (items, outputs) in zip(found.plans, given, strict=False):
+        start = partial(_start_plan, names, plan, source, machine, items, outputs, say)
+        workers = sum(len(stage.replicas) for stage in plan.stages)
+        starters.append(Starter(" = ".join(names), need_bytes(plan, workers, weights), start))
+    for (set_up, plan), (items, outputs) in zip(found.outside, given[len(found.plans) :], strict=True):
+        begin = partial(_start_outside, set_up, plan, source, items, outputs, say)
+        starters.append(Starter(set_up.name, need_bytes(plan, set_up.instances, weights), begin))
+    return starters
 
 
-def _prepare(
-    runner: _Runner, items: Sequence[Item], reference: Sequence[Sequence[torch.Tensor]], seconds: float
-) -> None:
-    """Checks the outputs, finds how many items make a round, and warms up."""
-    window = runner.plan.predicted.window
-    count = window + len(items)
-    for number, output in enumerate(runner.executor.map(itertools.islice(itertools.cycle(items), count))):
-        _check(runner, output, reference[number % len(items)])
-    runner.items = max(4, 2 * window)
-    runner.items = max(runner.items, math.ceil(seconds * _round(runner, items)))
-    runner.items += -runner.items % max(len(stage.replicas) for stage in runner.plan.stages)
+def _start_plan(
+    names: Sequence[str], plan: Plan, source: Source, machine: Machine, items: Items, outputs: Reference,
+    say: Progress, stack: ExitStack,
+) -> ExecutedPlan:  # fmt: skip
+    up = started(stack, names, plan, source, machine, items, say)
+    up.check(outputs)
+    return up
 
 
-def _check(runner: _Runner, output: Output, wanted: Sequence[torch.Tensor]) -> None:
-    """Notes whether an output is the unsplit model's bit by bit; for back ends other than eager it may be off by what
-    they state."""
-    found = output if isinstance(output, tuple) else (output,)
-    for tensor, reference in zip(found, wanted, strict=True):
-        difference = difference_of(tensor, reference)
-        runner.identical &= difference.identical
-        limit = -1.0 if bits_equal(runner.plan) else allowed(runner.plan, reference, None)
-        if not difference.identical and difference.relative > limit:
-            raise PromiseBroken(
-                f"{runner.name}: an output differs from the unsplit model's by {difference.largest:g} "
-                f"({difference.relative:.1e} relative)"
-            )
+def _start_outside(
+    set_up: SetUp, plan: Plan, source: Source, items: Items, outputs: Reference, say: Progress, stack: ExitStack
+) -> Outside:
+    up = launched(stack, set_up, plan, source, items, say)
+    up.check(outputs)
+    return up
 
 
-def _round(runner: _Runner, items: Sequence[Item]) -> float:
-    """Items a second of one round: timed from when the pipeline is full, while there is more behind."""
-    window, count = runner.plan.predicted.window, runner.items
-    runner.executor.reset_statistics()
-    outputs = runner.executor.map(itertools.islice(itertools.cycle(items), window + count + window))
-    _skip(outputs, window)
-    began = time.monotonic()
-    _skip(outputs, count)
-    took = time.monotonic() - began
-    latencies = runner.executor.statistics().latencies_s
-    runner.latencies.append(sorted(latencies)[len(latencies) // 2])
-    for _ in outputs:
-        pass
-    return count / took
-
-
-def _skip(outputs: Iterator[Output], count: int) -> None:
-    for _ in itertools.islice(outputs, count):
-        pass
-
-
-def _rounds(runners: list[_Runner], items: Sequence[Item], rounds: int, progress: Progress) -> float:
-    """Interleaved rounds, the order turned by one each time. Returns the share of the cores that others took."""
-    pids = [w.pid for r in runners for w in r.executor.statistics().workers] + [os.getpid()]
-    before, own = snapshot(), _cpu_s(pids)
-    for number in range(WARM_ROUNDS + rounds):
-        if number == WARM_ROUNDS:
-            before, own = snapshot(), _cpu_s(pids)
-            for runner in runners:
-                runner.latencies.clear()
-        turn = number % len(runners)
-        progress(f"Round {max(0, number - WARM_ROUNDS + 1)} of {rounds}")
-        for runner in runners[turn:] + runners[:turn]:
-            rate = _round(runner, items)
-            if number >= WARM_ROUNDS:
-                runner.rates.append(rate)
-    return busy_between(before, snapshot(), sorted(before), _cpu_s(pids) - own)
-
-
-def _cpu_s(pids: Sequence[int]) -> float:
-    """CPU seconds that the processes have used so far."""
-    tick = os.sysconf("SC_CLK_TCK")
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / tick
-
-
-def _result(runners: list[_Runner], machine: Machine, rounds: int, busy: float, batch: int) -> Bench:
-    chosen, others = runners[0], runners[1:]
-    ratios = {id(r): median_interval([a / b for a, b in zip(chosen.rates, r.rates, strict=True)]) for r in others}
-    rows = tuple(_row(runner, ratios.get(id(runner))) for runner in runners)
-    best = max(runners, key=lambda r: median_interval(r.rates).median) if others else chosen
-    rival = min(others, key=lambda r: ratios[id(r)].median, default=None)
-    same = len(chosen.names) > 1 and best is chosen
-    to_best = Interval(1.0, 1.0, 1.0, 1.0) if rival is None or same else ratios[id(rival)]
+def _result(seats: Sequence[Seat], machine: Machine, course: Course, batch: int, notes: list[str]) -> Bench:
+    chosen = seats[0].contender
+    assert isinstance(chosen, ExecutedPlan), "the first of the field is a plan"
+    backend = chosen.plan.request.backend
+    alike = [seat for seat in seats[1:] if seat.contender.plan.request.backend == backend]
+    said = verdict([_rival(seat) for seat in alike], chosen.names[1:])
+    words = said.words
+    if others := [seat for seat in seats[1:] if seat not in alike]:
+        beside = verdict([_rival(seat) for seat in others])
+        words += f". Against other libraries' own ways: {beside.words}"
+    unsteady = [seat.series.name for seat in seats if not seat.series.steady]
+    if unsteady:
+        notes.append(f"after {MOST_WARM} rounds of warm-up the rates of {', '.join(unsteady)} had not become steady")
+    every = [r for seat in seats for r in seat.series.rounds]
+    if disturbed := sum(r.disturbed for r in every):
+        notes.append(f"other programs computed during {disturbed} of {len(every)} rounds: no verdict counts them")
     return Bench(
-        model=chosen.plan.model.name, batch=batch, machine=machine.title or machine.name, chosen=chosen.name,
-        rounds=rounds, items_per_round={r.name: r.items for r in runners}, alternatives=rows, to_best=_ratio(to_best),
-        others_busy=busy, torch=torch.__version__, verdict=_verdict(chosen, rival, ratios, busy),
+        model=chosen.plan.model.name, batch=batch, machine=machine.title or machine.name, backend=backend,
+        chosen=chosen.name, rounds=course.rounds, seconds=course.seconds,
+        items_per_round={seat.series.name: seat.series.items for seat in seats},
+        alternatives=tuple(_row(seat, said, seat is seats[0]) for seat in seats), to_best=_ratio(said.best),
+        best_other=said.best_name, at_least=said.at_least, torch=torch.__version__, notes=tuple(notes), verdict=words,
+        others_busy=max((r.others_busy for seat in seats for r in seat.series.clean), default=0.0),
     )  # fmt: skip
 
 
-def _row(runner: _Runner, ratio: Interval | None) -> BenchRow:
-    spread = Spread(median=median_interval(runner.rates).median, low=min(runner.rates), high=max(runner.rates))
+def _rival(seat: Seat) -> Rival:
+    warm = median(seat.chosen.warm[-3:]) / median(seat.series.warm[-3:])
+    return Rival(seat.series.name, tuple(paired(seat.chosen, seat.series)), warm)
+
+
+def _row(seat: Seat, said: Verdict, is_chosen: bool) -> BenchRow:
+    contender, series = seat.contender, seat.series
+    plan, inside = contender.plan, isinstance(contender, ExecutedPlan)
+    ratios = [] if is_chosen else paired(seat.chosen, series)
+    marked = not is_chosen and len(ratios) < min(LEAST_ROUNDS, len(series.rounds))
+    ratios = paired(seat.chosen, series, disturbed=True) if marked else ratios
+    latencies = series.latencies_s
     return BenchRow(
-        name=runner.name, backend=runner.plan.request.backend, stages=len(runner.plan.stages),
-        workers=sum(len(stage.replicas) for stage in runner.plan.stages), throughput_per_s=spread,
-        predicted_throughput_per_s=runner.plan.predicted.throughput_per_s,
-        latency_s=median_interval(runner.latencies).median, chosen_over_this=_ratio(ratio) if ratio else None,
-        outputs_identical=runner.identical,
+        name=series.name, names=tuple(contender.names) if isinstance(contender, ExecutedPlan) else (series.name,),
+        backend=plan.request.backend, runs_in="mapper's workers" if inside else _runs_in(contender),
+        stages=len(plan.stages), workers=sum(len(stage.replicas) for stage in plan.stages),
+        throughput_per_s=Spread(median=median(series.rates), low=min(series.rates), high=max(series.rates)),
+        predicted_throughput_per_s=plan.predicted.throughput_per_s if inside else None,
+        latency_s=_latency(latencies), chosen_over_this=_ratio(median_interval(ratios, CONFIDENCE)) if ratios else None,
+        outputs_identical=contender.identical, steady=series.steady,
+        disturbed_rounds=sum(r.disturbed for r in series.rounds),
+        repeated_rounds=sum(r.repeats > 0 for r in series.rounds),
+        ratio_disturbed=marked, rates_per_s=tuple(r.timed.rate_per_s for r in series.rounds),
+        others_busy=tuple(r.others_busy for r in series.rounds),
+        open_loop=tuple(_open_loop(rate, rounds) for rate, rounds in seat.open.items()),
     )  # fmt: skip
 
 
-def _ratio(interval: Interval) -> Ratio:
+def _runs_in(contender: ExecutedPlan | Outside) -> str:
+    assert isinstance(contender, Outside), "plans run in workers"
+    return "torch's launcher" if contender.set_up.launcher else "a process of its own"
+
+
+def _open_loop(rate: float, rounds: Sequence[Round]) -> OpenLoop:
+    clean = [r for r in rounds if not r.disturbed] or list(rounds)
+    completed = median([r.timed.rate_per_s for r in clean])
+    latencies = [latency for r in clean for latency in r.timed.latencies_s]
+    too_much = sum(overloaded(r.timed) for r in clean) > len(clean) / 2
+    return OpenLoop(
+        rate_per_s=rate, completed_per_s=completed, overloaded=too_much, items=len(latencies),
+        rounds=len(rounds), disturbed_rounds=sum(r.disturbed for r in rounds), latency_s=_latency(latencies),
+    )  # fmt: skip
+
+
+def overloaded(timed: Timed) -> bool:
+    """Whether an open-loop round looks like a queue that only grows: items wait longer from third to third, and in the
+    end half as long again as at first; or most of them waited for more than half of the round."""
+    latencies = timed.latencies_s
+    third = max(1, len(latencies) // 3)
+    parts = latencies[:third], latencies[third:-third] or latencies, latencies[-third:]
+    first, middle, last = map(median, parts)
+    grows = first < middle < last and last > 1.5 * first
+    return grows or median(latencies) > 0.5 * len(latencies) / timed.rate_per_s
+
+
+def _latency(seconds: Sequence[float]) -> Latency:
+    return Latency(p50=percentile(seconds, 0.5), p90=percentile(seconds, 0.9), p99=percentile(seconds, 0.99))
+
+
+def _ratio(interval: Interval | None) -> Ratio | None:
+    if interval is None:
+        return None
     return Ratio(median=interval.median, low=interval.low, high=interval.high, confidence=interval.level)
-
-
-def _verdict(chosen: _Runner, rival: _Runner | None, ratios: dict[int, Interval], busy: float) -> str:
-    """In words, what the intervals allow to be said."""
-    if rival is None:
-        text = f"every alternative is the chosen plan ({chosen.name})"
-    else:
-        r = ratios[id(rival)]
-        share = f"{r.median:.3f} ({r.low:.3f} to {r.high:.3f}) times {rival.name}"
-        if r.level < CONFIDENCE:
-            text = f"too few rounds to tell: the chosen plan is {share}"
-        elif r.low > 1:
-            text = f"the chosen plan is faster than every alternative: {share}, its nearest rival"
-        elif r.high < 1:
-            text = f"the chosen plan is slower than {rival.name}: {share}"
-        else:
-            text = f"no difference beyond the noise between the chosen plan and {rival.name}: {share}"
-    if len(chosen.names) > 1:
-        text += f"; the chosen plan is {' and '.join(chosen.names[1:])}"
-    if busy > BUSY:
-        text += f". Others took {busy:.0%} of the cores meanwhile: do not rely on this"
-    return text
