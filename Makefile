@@ -20,8 +20,10 @@ demo: .venv/installed
 	$(BIN)/mapper run demo/vit.host.json --items 40
 
 test: .venv/tested lint
-	@echo "== Tests"
-	@$(BIN)/python -m pytest -m "not soak"
+	@echo "== Tests that run beside each other"
+	@$(BIN)/python -m pytest -m "not soak and not machine" -n 2
+	@echo "== Tests that need the cores of this machine"
+	@$(BIN)/python -m pytest -m "not soak and machine"
 
 soak: .venv/tested
 	@echo "== Everything, also what is too long for every change"

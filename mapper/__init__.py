@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mapper.cost.profile import load_profile as load_profile
+    from mapper.cost.profile import save_profile as save_profile
     from mapper.cost.roofline import roofline as roofline
     from mapper.errors import MapperError as MapperError
+    from mapper.execution.batcher import Batcher as Batcher
     from mapper.execution.bundle import open_bundle as open_bundle
     from mapper.execution.bundle import write_bundle as write_bundle
     from mapper.execution.executor import Executor as Executor
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from mapper.machine.files import save_machine as save_machine
     from mapper.machine.restrict import restrict as restrict
     from mapper.plans.check import check as check
+    from mapper.plans.costs import profile_costs as profile_costs
     from mapper.plans.file import load_plan as load_plan
     from mapper.plans.file import save_plan as save_plan
     from mapper.plans.problem_check import check_problem_plan as check_problem_plan
@@ -48,8 +52,11 @@ if TYPE_CHECKING:
     from mapper.solver.problem import Limits as Limits
     from mapper.solver.problem_plan import plan_problem as plan_problem
     from mapper.study.bench import bench as bench
+    from mapper.study.profile import profile as profile
+    from mapper.study.tune import tune as tune
 
 _HOMES = {
+    "Batcher": "mapper.execution.batcher",
     "Executor": "mapper.execution.executor",
     "Limits": "mapper.solver.problem",
     "MapperError": "mapper.errors",
@@ -66,10 +73,13 @@ _HOMES = {
     "load_machine": "mapper.machine.files",
     "load_plan": "mapper.plans.file",
     "load_problem_plan": "mapper.plans.problem_plan",
+    "load_profile": "mapper.cost.profile",
     "open_bundle": "mapper.execution.bundle",
     "plan": "mapper.solver.plan",
     "plan_pipedream": "mapper.solver.peers.pipedream",
     "plan_problem": "mapper.solver.problem_plan",
+    "profile": "mapper.study.profile",
+    "profile_costs": "mapper.plans.costs",
     "read_problem": "mapper.plans.problem_file",
     "restrict": "mapper.machine.restrict",
     "roofline": "mapper.cost.roofline",
@@ -77,16 +87,19 @@ _HOMES = {
     "save_machine": "mapper.machine.files",
     "save_plan": "mapper.plans.file",
     "save_problem_plan": "mapper.plans.problem_plan",
+    "save_profile": "mapper.cost.profile",
     "trace": "mapper.graph.trace",
+    "tune": "mapper.study.tune",
     "write_bundle": "mapper.execution.bundle",
 }
 """Where each name is; after a colon what it is called there, if not the same."""
 
 __all__ = [
-    "Executor", "Limits", "MapperError", "__version__", "against", "bench", "check", "check_problem_plan",
+    "Batcher", "Executor", "Limits", "MapperError", "__version__", "against", "bench", "check", "check_problem_plan",
     "compare_machines", "discover", "explain", "front", "graph_of_source", "load_graph", "load_machine", "load_plan",
-    "load_problem_plan", "open_bundle", "plan", "plan_pipedream", "plan_problem", "read_problem", "restrict",
-    "roofline", "run", "save_machine", "save_plan", "save_problem_plan", "trace", "write_bundle",
+    "load_problem_plan", "load_profile", "open_bundle", "plan", "plan_pipedream", "plan_problem", "profile",
+    "profile_costs", "read_problem", "restrict", "roofline", "run", "save_machine", "save_plan", "save_problem_plan",
+    "save_profile", "trace", "tune", "write_bundle",
 ]  # fmt: skip
 
 

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
+MACHINE = {"backends", "execution", "failures", "measure", "study"}
+"""Folders whose tests start workers or measure."""
+
 
 def pytest_configure() -> None:
     """A shell starts what runs in its background with Ctrl-C ignored, and whatever that starts inherits it: tests that
     interrupt a command would wait for ever. A handler is not inherited."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that are not run beside others."""
+    for item in items:
+        if MACHINE.intersection(item.path.parts):
+            item.add_marker(pytest.mark.machine)

@@ -25,7 +25,7 @@ app.command("cost")(cost_command)
 @app.command("list")
 def list_command(json: Json = False) -> None:
     """List the models of ./models and the bundled ones, with their sizes. What was traced once is remembered."""
-    from mapper.measure.journal import cache_folder
+    from mapper.cache import cache_folder
     from mapper.program.cards import card_names
     from mapper.program.catalogue import Catalogue
     from mapper.reports.graph import models_text

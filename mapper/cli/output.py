@@ -11,7 +11,10 @@ import typer
 
 Backend = Annotated[
     str | None,
-    typer.Option(help="What computes: eager, inductor, onnxruntime or openvino [what the plan says, else eager]."),
+    typer.Option(
+        help="What computes: eager, inductor, onnxruntime or openvino; with fewer bits eager:bfloat16, "
+        "inductor:bfloat16, openvino:bfloat16 or onnxruntime:int8 [what the plan says, else eager]."
+    ),
 ]
 NamedModel = Annotated[str | None, typer.Option("--model", help="The model's source, instead of the one in the plan.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mapper.cli.costs import Costs
 from mapper.cli.front import PARETO, Precision, plan_given_front, refuse_precision
 from mapper.cli.graph import Bandwidth, GraphFile, Replicas
 from mapper.cli.limits import (
@@ -54,7 +55,7 @@ def plan_command(
     together: Together = None, apart: Apart = None, configurations: Configurations = None,
     near_optimal: NearOptimal = None, precision: Precision = None, time_limit: TimeLimit = None,
     planner: Planner = "optimal", placement: Strategy = "optimal", against: Against = None,
-    objective_model: ObjectiveModel = None, backend: Backend = None,
+    objective_model: ObjectiveModel = None, backend: Backend = None, costs: Costs = None,
     json: Json = False, output: Output = None, problem_out: ProblemOut = None,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -96,14 +97,15 @@ def _require_known(backend: str | None, graph: Path | None) -> None:
 
 
 def _for(backend: str | None, made: Made) -> Made:
-    """The same plan, to be computed by `backend`."""
-    if backend is None:
+    """The same plan, to be computed by `backend`, else by the one that its costs are of."""
+    name = backend or made.plan.request.costs.get("backend")  # a profile is of one back end
+    if name is None:
         return made
     import dataclasses
 
     from mapper.execution.backend import with_backend
 
-    return dataclasses.replace(made, plan=with_backend(made.plan, backend))
+    return dataclasses.replace(made, plan=with_backend(made.plan, name))
 
 
 def _emit(made: list[Made], lengths: list[int], graph: Path | None, output: Path | None, json: bool) -> None:

@@ -59,6 +59,8 @@ class Asked:
     against: str | None
     objective_model: str | None
     problem_out: Path | None
+    costs: list[Path] | None
+    backend: str | None
 
     @classmethod
     def of(cls, parameters: dict[str, Any]) -> Asked:
@@ -163,6 +165,7 @@ def _planned(
     auto = asked.columns == [AUTO]
     if not auto:
         work, reference = in_columns(work, reference, columns_of(asked.columns))
+    table = _measured(asked, work, machine) or table
     limits = asked.limits(machine, work.costed)
     _write_problem(asked, work, table, machine, limits, progress, length)
     if asked.objective_model is not None:
@@ -182,6 +185,22 @@ def _planned(
 
     found = best_columns(in_parts, lambda: stop.reached) if auto else in_parts({})
     return Made(found.plan, compared(found.plan, found.graph, table, limits, asked.against, progress.say))
+
+
+def _measured(asked: Asked, work: Graph, machine: Machine) -> CostTable | None:
+    """The costs of the profile that was given, None if none was. Raises: as `profile_given` and `profile_costs`."""
+    from mapper.cli.costs import profile_given
+    from mapper.errors import UsageError
+    from mapper.plans.costs import profile_costs
+
+    if not asked.costs:
+        return None
+    if asked.graph is not None or asked.objective_model is not None or asked.columns == [AUTO]:
+        raise UsageError("--costs is a profile of a model as it is: it goes with no --graph, --objective-model or "
+                         f"--columns {AUTO}")  # fmt: skip
+    profile = profile_given(asked.costs, machine, asked.backend)
+    assert profile is not None, "some files were given"
+    return profile_costs(profile, work, machine, ", ".join(map(str, asked.costs)))
 
 
 def _write_problem(

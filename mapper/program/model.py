@@ -1,7 +1,8 @@
 """A program: the traced ATen ops of a model with their arguments, as plain data.
 
 The file `program.json` is this record. What an op is called (`aten.linear.default`) is looked up in torch's own
-operator tables when a program is rebuilt; nothing in a program can name other code.
+operator tables when a program is rebuilt; nothing in a program can name other code. Programs of ONNX models have ops
+called `onnx.Conv.v20` (`graph.importers.onnx_program`), which only ONNX runtimes compute.
 
 Arguments are JSON: null, booleans, numbers, strings and lists stand for themselves; everything else is an object of
 one key: `{"op": name}`, `{"input": name}` and `{"weight": name}` refer to values, `{"dtype": "float32"}`,
@@ -28,7 +29,7 @@ ITEM_BYTES = {
     "bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
     "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16,
 }  # fmt: skip
-_TARGET = re.compile(r"getitem|(aten|prims)\.[A-Za-z_]\w*\.[A-Za-z_]\w*")
+_TARGET = re.compile(r"getitem|(aten|prims|onnx)\.[A-Za-z_]\w*\.[A-Za-z_]\w*")
 
 
 class TensorType(Record):
@@ -91,7 +92,7 @@ class ProgramOp(Record):
     @classmethod
     def _known(cls, target: str) -> str:
         if not _TARGET.fullmatch(target):
-            raise ValueError(f"{target!r} is not an operator of torch's own namespaces (aten, prims)")
+            raise ValueError(f"{target!r} is not an operator of torch's own namespaces (aten, prims) or of ONNX")
         return target
 
     @model_validator(mode="after")
@@ -188,6 +189,11 @@ class Program(Record):
     def weight(self) -> dict[str, Weight]:
         """Weights by name."""
         return {weight.name: weight for weight in self.weights}
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether its ops are ONNX's."""
+        return any(op.target.startswith("onnx.") for op in self.ops)
 
     @cached_property
     def sha256(self) -> str:

@@ -73,8 +73,8 @@ def realise(source: str, options: Mapping[str, Any] | None = None, *, fake: bool
     chosen = jsonio.validated(Options, dict(options or {}), "options of the model")
     if source.endswith(".onnx"):
         raise UsageError(
-            f"{source} is an ONNX model: it can be planned and checked, but not run by the eager back end",
-            advice="Run it with another runtime that takes the plan, or plan the PyTorch model that it was made from.",
+            f"{source} is an ONNX model, and no module of torch",
+            advice="Plans of it run with --backend onnxruntime or openvino.",
         )
     if source.endswith(".pt2"):
         return _from_file(source, chosen)

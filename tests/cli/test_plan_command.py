@@ -181,7 +181,7 @@ def test_lengths_that_are_none(given: str) -> None:
     assert done.code == 2 and "numbers such as 32,128,512 were expected" in done.err
 
 
-def test_an_onnx_file_is_planned_and_checked_and_says_why_it_is_not_run(tmp_path: Path) -> None:
+def test_an_onnx_file_is_planned_for_onnx_runtime_and_checked_and_eager_does_not_run_it(tmp_path: Path) -> None:
     from tests.graph.test_onnx import small
 
     file, plan = small(tmp_path), tmp_path / "plan.json"
@@ -192,7 +192,8 @@ def test_an_onnx_file_is_planned_and_checked_and_says_why_it_is_not_run(tmp_path
     assert written["model"]["weights"].startswith("sha256:")
     checked = mapper("check", plan)
     assert (checked.code, checked.err) == (0, "") and "every load, byte and edge" in checked.out
-    ran = mapper("run", plan)
-    assert ran.code == 2 and "ONNX" in ran.err
+    assert written["request"]["backend"] == "onnxruntime"
+    ran = mapper("run", plan, "--backend", "eager")
+    assert ran.code == 2 and "ONNX" in ran.err and "--backend onnxruntime" in ran.err
     refused = mapper("plan", "--model", file, "--topo", "sg2042", "--seed", 1)
     assert refused.code == 2 and "takes no seed" in refused.err

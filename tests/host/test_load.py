@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mapper.errors import SystemRefused
-from mapper.host.load import busy_between, snapshot
+from mapper.host.load import Others, Taken, available_bytes, busy_between, cpu_s, snapshot
 
 STAT = """cpu  300 0 60 1000 40 0 0 0 0 0
 cpu0 100 0 20 500 20 0 0 10 0 0
@@ -42,3 +42,20 @@ def test_this_machine_counts() -> None:
 def test_a_machine_without_counters_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemRefused, match="proc/stat cannot be read"):
         snapshot(tmp_path)
+
+
+def test_others_are_seen_in_a_copy_of_proc(tmp_path: Path) -> None:
+    def write(busy: int, idle: int, own: int) -> None:
+        (tmp_path / "proc/5").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "proc/stat").write_text(f"cpu {busy} 0 0 {idle}\ncpu0 {busy} 0 0 {idle} 0 0 0 0 0 0\n")
+        fields = " ".join(["0"] * 11 + [str(own), "0"])
+        (tmp_path / "proc/5/stat").write_text(f"5 (a b) S {fields} 0\n")
+
+    write(100, 100, 50)
+    others = Others([0], [5], tmp_path)
+    write(200, 200, 90)
+    assert others.taken().share == pytest.approx(0.3, abs=0.01), "100 of 200 ticks busy, 40 of them ours"
+    assert cpu_s(5, tmp_path) == pytest.approx(0.9) and cpu_s(6, tmp_path) == 0.0
+    assert Taken(0.08, 0.02).over(0.05) and not Taken(0.06, 0.02).over(0.05)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    7 kB\n")
+    assert available_bytes(tmp_path) == 7 * 1024

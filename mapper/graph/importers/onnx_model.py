@@ -15,11 +15,11 @@ from typing import Any
 
 from mapper import jsonio
 from mapper.errors import BadInput, MissingFeature
+from mapper.graph.importers.onnx_program import VIEWS, OnnxProgram, node_names, onnx_program
 from mapper.graph.importers.onnx_values import Value, sized, values_of
 from mapper.graph.measure import einsum_flop
 from mapper.graph.model import Boundary, Graph, Kind, Op, Tensor, WeightUse
 
-_VIEWS = frozenset(["Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"])
 _CONSTANTS = frozenset(["Shape", "Size", "Constant", "ConstantOfShape", "Range", "EyeLike"])
 _KINDS: dict[Kind, str] = {
     "matmul": "MatMul Gemm MatMulInteger QLinearMatMul Einsum",
@@ -50,11 +50,13 @@ class Root:
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """An ONNX file: its graph, the shapes and dtypes of its inputs, and its SHA-256."""
+    """An ONNX file: its graph, the shapes and dtypes of its inputs, its SHA-256, and its program; instead of that,
+    where there can be none, why not."""
 
     graph: Graph
     inputs: dict[str, Value]
     sha256: str
+    program: OnnxProgram | BadInput
 
 
 def load_onnx(path: Path, sizes: Mapping[str, int | None] | None = None) -> OnnxModel:
@@ -78,8 +80,19 @@ def load_onnx(path: Path, sizes: Mapping[str, int | None] | None = None) -> Onnx
     except Exception as error:
         raise BadInput(source, f"shape inference fails: {str(error).strip()[:300]}") from None
     sha256 = hashlib.sha256(data).hexdigest()
-    reader = _Reader(model.graph, values_of(model), source, path.stem, sha256)
-    return OnnxModel(reader.graph(), {name: reader.values[name] for name in reader.inputs}, sha256)
+    values = values_of(model)
+    program = _program(model, values, path)
+    known = program.program.sha256 if isinstance(program, OnnxProgram) else sha256
+    reader = _Reader(model.graph, values, source, path.stem, known)
+    return OnnxModel(reader.graph(), {name: reader.values[name] for name in reader.inputs}, sha256, program)
+
+
+def _program(model: Any, values: dict[str, Value], path: Path) -> OnnxProgram | BadInput:
+    """The program of `model`. What has none can be planned, but not run."""
+    try:
+        return onnx_program(model, values, path.stem, str(path))
+    except BadInput as error:
+        return error
 
 
 def _package() -> Any:
@@ -106,11 +119,7 @@ class _Reader:
 
     def graph(self) -> Graph:
         """The whole graph."""
-        names = set()
-        for number, node in enumerate(self.given.node):
-            name = node.name or f"{node.op_type}_{number}"
-            name = name if name not in names else f"{name}_{number}"
-            names.add(name)
+        for node, name in zip(self.given.node, node_names(self.given), strict=True):
             self._node(node, name)
         tensors = [
             Tensor(name=root.name, producer=self._producer(root), readers=tuple(readers), bytes=self._bytes(root.name))
@@ -132,7 +141,7 @@ class _Reader:
         if node.op_type in _CONSTANTS or (roots and all(root.kind in ("weight", "none") for root in roots)):
             weights = () if node.op_type in _CONSTANTS else tuple(w for root in roots for w in root.weights)
             self.roots |= dict.fromkeys(made, Root("weight" if weights else "none", weights=weights))
-        elif node.op_type in _VIEWS:
+        elif node.op_type in VIEWS:
             self.roots[made[0]] = roots[0]
         else:
             self._op(node, name, roots, made)
