@@ -45,7 +45,7 @@ from mapper.plans.source import graph_of_source
 from mapper.reports.table import table
 from mapper.study.contenders import contenders
 from mapper.study.profile import Settings, profile
-from mapper.study.sitting import Named, Trial, sitting
+from mapper.study.trials import Named, Trial, trials_of
 
 TARGET_ERROR, TARGET_RANK, TARGET_SPAN = 0.1, 0.9, 2.0
 MODELS = ("mobilenetv2", "resnet18", "vit", "bert")
@@ -116,7 +116,7 @@ def sampled(name: str, backend: str, machine: Machine, args: argparse.Namespace)
     with Claim(pus_here(machine, discover())):
         for start in range(0, len(plans), SEATS):
             now = plans[start : start + SEATS]
-            trials = sitting(now, graph, machine, source, args.rounds, args.seconds, say)
+            trials = trials_of(now, graph, machine, source, args.rounds, args.seconds, say)
             samples += [sample_of(name, backend, trial, graph, machine, costs) for trial in trials]
     return samples
 

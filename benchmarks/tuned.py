@@ -33,8 +33,8 @@ from mapper.plans.source import graph_of_source
 from mapper.program.cards import card_names
 from mapper.reports.table import table
 from mapper.study.contenders import contenders
-from mapper.study.sitting import Trial, ratios, sitting
 from mapper.study.statistics import median_interval
+from mapper.study.trials import Trial, ratios, trials_of
 from mapper.study.tune import Settings, Tuning, alike, tune
 
 TARGET = 0.97
@@ -107,11 +107,11 @@ def tuned(name: str, backend: str, machine: Machine, args: argparse.Namespace) -
         screened: list[Trial] = []
         for start in range(0, len(rivals), SEATS - 1):
             now = [mine, *rivals[start : start + SEATS - 1]]
-            screened += sitting(now, graph, machine, source, 5, args.seconds, say)[1:]
+            screened += trials_of(now, graph, machine, source, 5, args.seconds, say)[1:]
         best = max(screened, key=lambda t: statistics.median(t.over_first), default=None)
         last: Sequence[Trial] = ()
         if best is not None:
-            last = sitting([mine, (best.names, best.plan)], graph, machine, source, args.rounds, args.seconds, say)
+            last = trials_of([mine, (best.names, best.plan)], graph, machine, source, args.rounds, args.seconds, say)
     return [row_of(name, backend, made.plan, made.tuning, last, same)]
 
 

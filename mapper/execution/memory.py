@@ -58,7 +58,7 @@ class Memory:
 
     def semaphore(self, offset: int) -> Semaphore:
         """The semaphore at byte `offset`, a multiple of 64."""
-        return Semaphore(self.address(offset))
+        return Semaphore(self.address(offset), self.map)
 
     def address(self, offset: int) -> int:
         """Where byte `offset` is in this process."""
@@ -79,12 +79,14 @@ class Memory:
 
 
 class Semaphore:
-    """A POSIX semaphore that processes share."""
+    """A POSIX semaphore that processes share. It keeps the memory that it is in: a thread may wait while all others
+    let go of it."""
 
-    __slots__ = ("_address",)
+    __slots__ = ("_address", "_held")
 
-    def __init__(self, address: int) -> None:
+    def __init__(self, address: int, held: memoryview) -> None:
         self._address = ctypes.c_void_p(address)
+        self._held = held
 
     def initialise(self, value: int) -> None:
         """Sets it up with `value`; once, before anybody uses it."""

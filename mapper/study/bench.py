@@ -151,10 +151,11 @@ def starters_of(found: Field, machine: Machine, source: Source, say: Progress) -
     for (names, plan), (items, outputs) in zip(found.plans, given, strict=False):
         start = partial(_start_plan, names, plan, source, machine, items, outputs, say)
         workers = sum(len(stage.replicas) for stage in plan.stages)
-        starters.append(Starter(" = ".join(names), need_bytes(plan, workers, weights), start))
+        starters.append(Starter(" = ".join(names), need_bytes(plan, workers, weights, forked=True), start))
     for (set_up, plan), (items, outputs) in zip(found.outside, given[len(found.plans) :], strict=True):
         begin = partial(_start_outside, set_up, plan, source, items, outputs, say)
-        starters.append(Starter(set_up.name, need_bytes(plan, set_up.instances, weights), begin))
+        need = need_bytes(plan, set_up.instances, weights, forked=False)
+        starters.append(Starter(set_up.name, need, begin, optional=True))
     return starters
 
 

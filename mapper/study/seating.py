@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mapper.backends.registry import backend_called
-from mapper.errors import SystemRefused
+from mapper.errors import MapperError, SystemRefused
 from mapper.host.load import available_bytes
 from mapper.machine.cgroup import memory_limit
 from mapper.plans.model import Plan
@@ -22,6 +22,8 @@ from mapper.study.vendors import Outside
 
 PROCESS_BYTES = 450 * 10**6
 """What a process takes before its weights: the interpreter, torch and a library (measured: 0.3 to 0.45 GB)."""
+WORKER_BYTES = 150 * 10**6
+"""What a worker takes besides, who shares torch with the others: its library and what lives in a call."""
 COPIES = {"eager": 0, "inductor": 0}
 """Copies of the weights in each process, by family of back ends: these map one that all share. Others lay weights out
 anew, and hold those of the file while they do."""
@@ -32,11 +34,13 @@ RESERVE_BYTES = 5 * 10**8
 
 @dataclass(frozen=True)
 class Starter:
-    """A contender that is not up yet: its name, the memory it takes, and what starts it until the stack is left."""
+    """A contender that is not up yet: its name, the memory it takes, and what starts it until the stack is left. One
+    that is `optional` is left out where it cannot be started: it is somebody else's."""
 
     name: str
     bytes: int
     start: Callable[[ExitStack], ExecutedPlan | Outside]
+    optional: bool = False
 
 
 @dataclass
@@ -59,10 +63,12 @@ class Course:
     arrivals: Arrivals | None = None
 
 
-def need_bytes(plan: Plan, processes: int, weight_bytes: int) -> int:
-    """An upper estimate of what a set-up in so many processes takes, with the back end of `plan`."""
+def need_bytes(plan: Plan, processes: int, weight_bytes: int, *, forked: bool) -> int:
+    """An upper estimate of what a set-up in so many processes takes, with the back end of `plan`. Those that are
+    `forked` share what one process has loaded."""
     copies = COPIES.get(backend_called(plan.request.backend).family, OTHER_COPIES)
-    return processes * PROCESS_BYTES + weight_bytes * (1 + processes * copies)
+    own = PROCESS_BYTES + processes * WORKER_BYTES if forked else processes * PROCESS_BYTES
+    return own + weight_bytes * (1 + processes * copies)
 
 
 def free_bytes(root: Path = Path("/")) -> int:
@@ -93,10 +99,15 @@ def measured(
         with ExitStack() as stack:
             up, waiting = [chosen.start(stack)], []
             for starter in left:
-                if starter.bytes <= free():
-                    up.append(starter.start(stack))
-                else:
+                if starter.bytes > free():
                     waiting.append(starter)
+                    continue
+                try:
+                    up.append(starter.start(stack))
+                except MapperError as error:
+                    if not starter.optional:
+                        raise
+                    notes.append(f"{starter.name} is left out: {error.what}")
             if len(up) == 1 and waiting:
                 notes.append(f"{waiting[0].name} is left out: there is no memory for it beside the chosen plan")
                 left = waiting[1:]

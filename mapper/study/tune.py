@@ -31,8 +31,8 @@ from mapper.plans.evaluate import evaluate
 from mapper.plans.model import ModelRef, Plan
 from mapper.solver.plan import plan
 from mapper.study.contenders import contenders
-from mapper.study.sitting import Named, Trial, ratios, sitting
 from mapper.study.statistics import median_interval
+from mapper.study.trials import Named, Trial, ratios, trials_of
 
 ROUNDS, SCREENING, ROUND_S = 15, 5, 1.0
 """Rounds that decide in the end, rounds in which a plan is tried first, and about how long a round takes."""
@@ -130,7 +130,7 @@ def tune(
         source = realised_source(rivals[0][1])
 
         def compete(plans: Sequence[Named], rounds: int) -> Sequence[Trial]:
-            return sitting(plans, graph, machine, source, rounds, settings.round_s, say)
+            return trials_of(plans, graph, machine, source, rounds, settings.round_s, say)
 
         def planner(table: CostTable) -> Plan:
             made = plan(graph, machine, costs=table, model=model, batch=batch, time_limit_s=PLAN_S)
@@ -280,11 +280,11 @@ def alike(a: Plan, b: Plan) -> bool:
 
 
 def _over(trial: Trial) -> float:
-    """How fast a plan was against the first of its sitting."""
+    """How fast a plan was against the first of those measured with it."""
     return statistics.median(trial.over_first)
 
 
 def _ratio(kept: Trial, other: Trial) -> Ratio:
-    """The kept plan's rate over another's of the same sitting."""
+    """The kept plan's rate over another's, measured together."""
     found = median_interval(ratios(kept, other))
     return Ratio(median=found.median, low=found.low, high=found.high, confidence=found.level)

@@ -187,7 +187,7 @@ def test_a_stream_that_fails_leaves_the_executor_to_others() -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("submitted", [False, True])
 def test_a_million_tiny_items_in_flat_memory_and_order(submitted: bool) -> None:
-    tiny = traced(nn.Sequential(nn.ReLU(), nn.Flatten()), torch.ones(1, 1), name="tiny")
+    tiny = traced(nn.Sequential(nn.ReLU(), nn.LeakyReLU()), torch.ones(1, 1), name="tiny")
     plan = plan_for(tiny, cuts(tiny.graph, [1, 1]), window=16, slots=8)
     count = 1_000_000
     with Executor(plan, tiny.module, oversubscribe=True, timeout_s=60) as executor:

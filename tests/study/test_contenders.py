@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mapper.errors import SystemRefused
+from mapper.errors import BadInput, SystemRefused
 from mapper.machine.synthetic import synthetic
 from mapper.plans.source import graph_of_source
 from mapper.study.arrivals import Arrivals
@@ -147,5 +147,19 @@ def test_open_loop_rounds_of_all_have_the_rates_of_the_chosen_plan() -> None:
 def test_copies_of_weights_are_counted_for_libraries_that_make_them() -> None:
     plan = plan_for(MLP, cuts(MLP.graph, [8]))
     other = plan.model_copy(update={"request": plan.request.model_copy(update={"backend": "openvino"})})
-    assert need_bytes(other, 4, 10**9) - need_bytes(plan, 4, 10**9) == 8 * 10**9
-    assert need_bytes(plan, 4, 10**9) > 10**9
+    need, needed = (need_bytes(p, 4, 10**9, forked=True) for p in (plan, other))
+    assert needed - need == 8 * 10**9 and need > 10**9
+    assert need_bytes(plan, 4, 10**9, forked=False) > need, "each has loaded all by itself"
+
+
+def test_what_is_somebody_elses_and_cannot_be_started_is_left_out() -> None:
+    def fails(stack: ExitStack) -> Any:
+        raise BadInput("stage 0", "the library cannot compile it")
+
+    memory, log = Memory(100), []  # type: tuple[Memory, list[str]]
+    chosen = memory.starter("chosen", 10, log)
+    seats, notes = measured([chosen, Starter("own way", 1, fails, optional=True)], Course(2, 0.1), quiet)
+    assert [seat.series.name for seat in seats] == ["chosen"]
+    assert notes == ["own way is left out: stage 0: the library cannot compile it"]
+    with pytest.raises(BadInput):
+        measured([chosen, Starter("a plan", 1, fails)], Course(2, 0.1), quiet)

@@ -24,7 +24,7 @@ from mapper.plans.model import Plan
 from mapper.reports.tune import tuning_text
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
-from mapper.study.sitting import Named, Trial, ratios, stage_rows
+from mapper.study.trials import Named, Trial, ratios, stage_rows
 from mapper.study.tune import Search, Settings, Tuned
 from tests.cli.commands import TINY, mapper
 from tests.planning.test_machines import block_chain

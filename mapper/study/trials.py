@@ -41,7 +41,7 @@ class Observed(ExecutedPlan):
 
 @dataclass(frozen=True)
 class Trial:
-    """What a sitting gave for a plan: items a second of every round, and over the first plan's (`over_first`), which
+    """What interleaved rounds gave for a plan: items a second of each, and over the first plan's (`over_first`), which
     rounds others disturbed, what its stages took, their loads (medians, copying included), and the part of the cores
     that others had."""
 
@@ -66,7 +66,7 @@ class Trial:
 
 
 def ratios(a: Trial, b: Trial) -> list[float]:
-    """The rates of `a` over those of `b`, of one sitting, round by round, of the rounds in which others disturbed
+    """The rates of `a` over those of `b`, measured together, round by round, of the rounds in which others disturbed
     neither; of all, where there are none."""
     return _ratios(a.rates, a.disturbed, b.rates, b.disturbed)
 
@@ -81,7 +81,7 @@ def _kept(values: Sequence[float], loud: Sequence[bool]) -> list[float]:
     return [value for value, one in zip(values, loud, strict=True) if not one] or list(values)
 
 
-def sitting(
+def trials_of(
     plans: Sequence[Named], graph: Graph, machine: Machine, source: Source, rounds: int, seconds: float, say: Say
 ) -> list[Trial]:
     """Measures `plans` of one model on `machine`, this machine, whose PUs the caller holds.
