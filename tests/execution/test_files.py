@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -220,9 +221,10 @@ def test_whatever_ends_the_writing_leaves_the_old_file(tmp_path: Path) -> None:
     assert raised.value.exit_code == 10
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk() -> Iterator[None]:
-    """A limit on the size of files stands for the disk: with the signal ignored, writing fails as on a full one."""
+    """A limit on the size of files stands for the disk: with the signal ignored, writing fails as on a full one. No
+    fixture: the outcome of a test is written to a file, too, perhaps."""
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, before[1]))
     try:
@@ -232,10 +234,11 @@ def full_disk() -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_leaves_the_old_outputs(tmp_path: Path, full_disk: None) -> None:
+def test_a_full_disk_leaves_the_old_outputs(tmp_path: Path) -> None:
     path = tmp_path / "out.npz"
     path.write_bytes(b"old")
     with (
+        full_disk(),
         pytest.raises(SystemRefused, match=r"out.npz cannot be written: File too large") as raised,
         results_file(path, WHOLE, MLP.program, 1000, rows=False) as put,
     ):
@@ -245,10 +248,10 @@ def test_a_full_disk_leaves_the_old_outputs(tmp_path: Path, full_disk: None) -> 
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["out.npz"]
 
 
-def test_a_full_disk_leaves_the_old_plan(tmp_path: Path, full_disk: None) -> None:
+def test_a_full_disk_leaves_the_old_plan(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text("old")
-    with pytest.raises(SystemRefused, match=r"plan.json cannot be written: File too large"):
+    with full_disk(), pytest.raises(SystemRefused, match=r"plan.json cannot be written: File too large"):
         save_plan(plan_for(MLP, [[op.name] for op in MLP.graph.ops]), path)
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["plan.json"]
 
