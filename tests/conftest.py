@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,3 +23,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if MACHINE.intersection(item.path.parts):
             item.add_marker(pytest.mark.machine)
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_stays() -> Iterator[None]:
+    """What a test leaves to others would let those wait for ever that interrupt something."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    assert signal.getsignal(signal.SIGINT) is before

@@ -102,7 +102,6 @@ def _code() -> int:
 
 
 def _interrupted() -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     print("mapper: interrupted", file=sys.stderr)
     return 130
 

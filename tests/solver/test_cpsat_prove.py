@@ -137,7 +137,6 @@ def test_an_interrupt_gives_what_there_is(monkeypatch: pytest.MonkeyPatch) -> No
     assert float(problem.seconds[:, 0, 0].sum()) / 3 * (1 - 1e-6) <= bound_s <= found.period_s
 
 
-@pytest.mark.machine
 @pytest.mark.slow
 def test_a_signal_while_the_solver_works_leaves_no_thread_behind() -> None:
     """An interrupted Thread.join of CPython 3.11 gives up a thread that runs; the process then aborts at its end."""
