@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-MACHINE = {"backends", "execution", "failures", "measure", "study"}
+MACHINE = {"failures", "measure", "study"}
 """Folders whose tests start workers or measure."""
 
 
