@@ -21,6 +21,7 @@ from mapper.backends.artefacts import Artefacts, compiled_folder, install, key_o
 from mapper.backends.artefacts import weight_hash as hash_of
 from mapper.backends.registry import Backend, backend_called
 from mapper.cache import ADVICE, limit_bytes, refused
+from mapper.child import how_ended, search_path
 from mapper.errors import BadInput, ExecutionFailed, MapperError, SystemRefused
 from mapper.jsonio import Record
 from mapper.program.model import Program
@@ -151,9 +152,10 @@ def _require_made(backend: Backend, team: Team, event: dict[str, Any] | None, co
         return
     printed = log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
     if event is None:
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        raise ExecutionFailed(f"compiling stage {team.stage} for {backend.name} ended without a result: {how}",
-                              advice=f"What it printed last:\n{printed}")  # fmt: skip
+        raise ExecutionFailed(
+            f"compiling stage {team.stage} for {backend.name} ended without a result: {how_ended(code)}",
+            advice=f"What it printed last:\n{printed}",
+        )
     if any(words in event["error"] or words in printed for words in _FULL):
         raise SystemRefused(f"the cache folder {compiled_folder()} cannot be written: {event['error']}", advice=ADVICE)
     raise BadInput(
@@ -178,10 +180,9 @@ def culprit(program: Program, text: str) -> str:
 
 def _environment(threads: int, work: Path) -> dict[str, str]:
     """The environment of a compilation: all that it writes goes into `work`, and it computes with `threads`."""
-    home = str(Path(__file__).resolve().parents[2])  # last: only for a mapper that is not installed
     return os.environ | {
         "TMPDIR": str(work), "TORCHINDUCTOR_CACHE_DIR": str(work / "inductor"), "OMP_NUM_THREADS": str(threads),
-        "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home])),
+        "PYTHONPATH": search_path(),
     }  # fmt: skip
 
 

@@ -15,7 +15,9 @@ from mapper.cli.output import Backend, Json, NamedModel, PlanFile, Progress, Qui
 from mapper.errors import UsageError
 
 if TYPE_CHECKING:
+    from mapper.execution.bundle import Bundle
     from mapper.execution.run import Measurement
+    from mapper.plans.model import Plan
 
 Seconds = Annotated[str, typer.Option(help="Longest time without a result, such as 10min; 0: no limit.")]
 Tolerance = Annotated[
@@ -69,10 +71,7 @@ def run_command(
     quiet: Quiet = False,
 ) -> None:
     """Execute a plan or a bundle on this machine; exit code 9 when outputs are not those of the unsplit model."""
-    from mapper.execution.bundle import open_bundle
     from mapper.execution.run import OutputsDiffer, run
-    from mapper.plans.file import load_plan
-    from mapper.plans.source import trusted
     from mapper.units import parse_seconds
 
     if profile is not None and (remap or oversubscribe):
@@ -80,8 +79,7 @@ def run_command(
                          advice="Leave out --profile, or plan for this machine.")  # fmt: skip
     limit = parse_seconds(timeout) or None
     results, measured = _targets(output or [])
-    bundle = open_bundle(plan) if plan.is_dir() else None
-    loaded = bundle.plan if bundle is not None else trusted(load_plan(plan), model=model, trust=trust)
+    loaded, bundle = _opened(plan, model, trust)
     with Progress(quiet) as line:
         line.say("Computing the reference, starting workers ...")
         try:
@@ -92,13 +90,30 @@ def run_command(
             )  # fmt: skip
         except OutputsDiffer as error:
             line.clear()
-            _emit(error.measurement, json, measured, [measured] if measured is not None else [])
+            _emit(error.measurement, json, measured, [measured])
             raise
     if profile is not None:
-        from mapper.measure.profile import add_to, recorded
+        _record(profile, loaded, measurement)
+    _emit(measurement, json, measured, [results, measured, profile])
 
-        add_to(profile, recorded(loaded, measurement))
-    _emit(measurement, json, measured, [path for path in (results, measured, profile) if path is not None])
+
+def _opened(path: Path, model: str | None, trust: bool) -> tuple[Plan, Bundle | None]:
+    """The plan at `path`, which may be a bundle, and the bundle if it is one."""
+    from mapper.execution.bundle import open_bundle
+    from mapper.plans.file import load_plan
+    from mapper.plans.source import trusted
+
+    if path.is_dir():
+        bundle = open_bundle(path)
+        return bundle.plan, bundle
+    return trusted(load_plan(path), model=model, trust=trust), None
+
+
+def _record(profile: Path, plan: Plan, measurement: Measurement) -> None:
+    """Adds what the stages took to the profile file."""
+    from mapper.measure.profile import add_to, recorded
+
+    add_to(profile, recorded(plan, measurement))
 
 
 def _targets(outputs: list[Path]) -> tuple[Path | None, Path | None]:
@@ -134,7 +149,7 @@ class Rate:
         self.say(f"{done} of {total} items{rate}")
 
 
-def _emit(measurement: Measurement, json: bool, output: Path | None, written: list[Path]) -> None:
+def _emit(measurement: Measurement, json: bool, output: Path | None, written: list[Path | None]) -> None:
     from mapper import jsonio
 
     document = measurement.model_dump(mode="json")
@@ -145,7 +160,7 @@ def _emit(measurement: Measurement, json: bool, output: Path | None, written: li
         return
     typer.echo("\n".join(answer(measurement)))
     _table(measurement)
-    for path in written:
+    for path in filter(None, written):
         typer.echo(f"Written to {path}.")
 
 

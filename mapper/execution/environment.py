@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+
+from mapper.child import search_path
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_THREAD_LIMIT")
@@ -22,7 +23,6 @@ def environment(threads: int) -> dict[str, str]:
     kept (what the user says of malloc goes before)."""
     out = _MALLOC | {name: value for name, value in os.environ.items() if name not in _BINDING}
     out |= thread_variables(threads)
-    home = str(Path(__file__).resolve().parents[2])  # last: only for a mapper that is not installed
-    out["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home]))
+    out["PYTHONPATH"] = search_path()
     out["PYTHONUNBUFFERED"] = "1"
     return out

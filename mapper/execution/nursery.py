@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO, Any, NoReturn
 
+from mapper.child import how_ended
 from mapper.errors import ExecutionFailed, SystemRefused
 from mapper.execution.post import Post
 
@@ -89,7 +90,7 @@ class Nursery:
             self.process.kill()  # its answer would be taken for that to the next order
             raise
         if not data:
-            raise ExecutionFailed(f"the process that starts workers died: {how_ended(self.process.wait())}",
+            raise ExecutionFailed(f"the process that starts workers died: {ended_so(self.process.wait())}",
                                   advice=self._printed())  # fmt: skip
         answer: dict[str, Any] = json.loads(data)
         return answer
@@ -106,12 +107,9 @@ class Nursery:
         self.process.wait()
 
 
-def how_ended(code: int) -> str:
-    """In words, the end of a process with this exit code, negative for a signal."""
-    if code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name
-    return f"killed by {name}" + (" (by hand, or for want of memory: see dmesg)" if name == "SIGKILL" else "")
+def ended_so(code: int) -> str:
+    """In words, the end of a worker or a nursery with this exit code, and what SIGKILL may mean."""
+    return how_ended(code) + (" (by hand, or for want of memory: see dmesg)" if code == -signal.SIGKILL else "")
 
 
 def main() -> None:

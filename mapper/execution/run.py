@@ -80,24 +80,16 @@ def run(
     warmup = given.warmup if warmup is None else warmup
     notes = [*given.notes, *(converted(source.program) if results is not None else [])]
     executor = Executor(
-        plan,
-        source,
-        machine=machine,
-        remap=remap,
-        oversubscribe=oversubscribe,
-        timeout_s=timeout_s,
-        logs=logs,
-        say=say,
+        plan, source, machine=machine, remap=remap, oversubscribe=oversubscribe, timeout_s=timeout_s, logs=logs, say=say
     )
     written = _results(results, plan, source, count, given.rows)
     del source  # with it go the weights, once the executor has shared them
     with torch_threads(1), written as put:  # comparing must not start threads on the cores of workers
-        with executor:
+        with executor, executor.beside():
             stream = MeasuredStream(
                 executor, given.items, len(given.items), reference, tolerance, endless=given.endless
-            )  # fmt: skip
-            with executor.beside():
-                stream.run(warmup, count, progress, put)
+            )
+            stream.run(warmup, count, progress, put)
         measurement = stream.measurement(plan, remap, oversubscribe, notes)
         if stream.wrong is not None:
             raise OutputsDiffer(stream.wrong, measurement)

@@ -20,7 +20,7 @@ from mapper.errors import ExecutionFailed, MachineMismatch, MapperError, Missing
 from mapper.execution.environment import environment
 from mapper.execution.layout import Layout
 from mapper.execution.memory import Memory, anonymous_file
-from mapper.execution.nursery import Nursery, how_ended
+from mapper.execution.nursery import Nursery, ended_so
 from mapper.execution.place import Places
 from mapper.execution.post import Post
 from mapper.execution.replica import Counters, Doing, Job
@@ -196,7 +196,7 @@ class Workers:
     def _how(self, worker: Worker) -> str:
         """How `worker`, whose pipe is closed, ended."""
         code = self._reaped(worker, STOP_S)
-        return how_ended(code) if code is not None else "it closed its pipe, and nobody knows how it ended"
+        return ended_so(code) if code is not None else "it closed its pipe, and nobody knows how it ended"
 
     def close(self) -> None:
         """Kills what is left, and gives back descriptors and logs."""

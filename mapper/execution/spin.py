@@ -17,8 +17,8 @@ def spins(places: Places, allowed: Collection[int]) -> dict[tuple[int, int], int
     """For the worker of each stage and replica, and for the feeder (stage `FEEDER_ID`, replica 0), how many nanoseconds
     it spins, 0 where it may not. `allowed` are the PUs that the feeder may use.
 
-    The feeder is bound to no PU: it runs beside the workers where the run leaves it one, else on the PU of one of them,
-    and nobody knows whose, so then nobody spins.
+    The feeder runs beside the workers where they leave it a PU (`feeding`), else on the PU of one of them, and nobody
+    knows whose, so then nobody spins.
     """
     used = Counter(pu for stage in places for pus in stage for pu in pus)
     spare = bool(set(allowed) - set(used))

@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
 from mapper import jsonio
+from mapper.child import search_path
 from mapper.errors import ExecutionFailed, PromiseBroken, SystemRefused
 from mapper.execution.backend import compiled
 from mapper.execution.memory import anonymous_file
@@ -198,9 +198,8 @@ def launched(
 def _process(set_up: SetUp, address: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
     """The launcher, or the only instance."""
     instance = [sys.executable, "-P", "-m", "mapper.study.outside", address]
-    home = str(Path(__file__).resolve().parents[2])  # last: only for a mapper that is not installed
     env = {name: value for name, value in os.environ.items() if name not in _OWN}
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home]))
+    env["PYTHONPATH"] = search_path()
     try:
         return subprocess.Popen([*set_up.launcher, *instance], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                 env=env, start_new_session=True)  # fmt: skip
