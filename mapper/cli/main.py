@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import sys
+import threading
 from types import FrameType
 
 import typer
@@ -50,6 +51,7 @@ app.command("doctor")(doctor.doctor_command)
 def main() -> None:
     """The console script: runs a command and leaves with its exit code."""
     signal.signal(signal.SIGTERM, _terminated)
+    sys.unraisablehook = _unraisable
     try:
         code: str | int | None = _code()
     except SystemExit as error:
@@ -123,4 +125,20 @@ def _unwritten(error: OSError) -> int:
 
 def _terminated(number: int, frame: FrameType | None) -> None:
     """SIGTERM ends the command like an exception, so that workers and files are cleaned up."""
-    raise SystemExit(128 + number)
+    raise _Terminated(128 + number)
+
+
+class _Terminated(SystemExit):
+    """SIGTERM came."""
+
+
+def _unraisable(ignored: sys.UnraisableHookArgs) -> None:
+    """Where Python ignores exceptions (in destructors, in callbacks of weak references) a signal that comes just then
+    would be lost: it is sent again a moment later."""
+    numbers = {KeyboardInterrupt: signal.SIGINT, _Terminated: signal.SIGTERM}
+    if (number := numbers.get(ignored.exc_type)) is None:
+        sys.__unraisablehook__(ignored)
+        return
+    again = threading.Timer(0.01, signal.pthread_kill, [threading.main_thread().ident, number])
+    again.daemon = True
+    again.start()

@@ -23,7 +23,7 @@ from mapper.execution.backend import compiled, with_backend
 from mapper.execution.ends import Call, Ends, calls_of
 from mapper.execution.feeder import Feeder, Stream
 from mapper.execution.feeding import bound, feeder_pus
-from mapper.execution.futures import CLOSED, Service
+from mapper.execution.futures import CLOSED, ENDED, Service
 from mapper.execution.layout import lay_out, output_homes, stage_programs
 from mapper.execution.memory import Memory, Semaphore
 from mapper.execution.micro_batches import Tensors, joined
@@ -232,10 +232,12 @@ class Executor:
         return bound(feeder_pus(self.plan, self._places, allowed_pus()))
 
     def _fed(self) -> Feeder:
-        if not self._running or self._feeder.closed:
+        if self._source is not None:
             raise UsageError(
                 "the executor is not running", advice="Use it as: with mapper.Executor(plan, model) as ..."
             )
+        if not self._running or self._feeder.closed:
+            raise UsageError(ENDED)
         return self._feeder
 
     def _service(self) -> Service:

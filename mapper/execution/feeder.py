@@ -10,7 +10,7 @@ from typing import Any
 
 from mapper.errors import UsageError
 from mapper.execution.ends import Call, Ends
-from mapper.execution.futures import Service
+from mapper.execution.futures import ENDED, Service
 from mapper.execution.micro_batches import Tensors
 
 
@@ -61,7 +61,7 @@ class Feeder:
         """What takes submitted items; with its first use it takes the rings over."""
         with self._rings:
             if self.closed:
-                raise UsageError("the executor is not running")
+                raise UsageError(ENDED)
             if self._service is None:
                 self._service = service = Service(self._ends, self._window, self._limit, self._broken)
                 first, handed = self._ends.next_out, service.start(self._ends.inside(), _first)

@@ -14,6 +14,7 @@ from mapper.execution.ends import KEPT_LATENCIES, Call, Ends
 from mapper.execution.micro_batches import Tensors
 
 CLOSED = "the executor was closed before this result was there"
+ENDED = "the executor is closed, or about to be"
 Make = Callable[[list[Tensors]], Any]
 """What a future gives, from the outputs of the calls of its item."""
 
@@ -106,7 +107,7 @@ class Service:
         if self._failure is not None:
             raise self._failure if isinstance(self._failure, Exception) else UsageError("the executor was interrupted")
         if self._ending:
-            raise UsageError("the executor is closed, or about to be")
+            raise UsageError(ENDED)
 
     def _fill(self) -> None:
         """Puts in what waits while there is room; the lock is held."""

@@ -138,5 +138,5 @@ def test_outputs_that_cannot_be_made_are_the_error_of_one_item() -> None:
         bad.result(5)
     assert value(good.result(5)) == 2 and not told
     feeding.end(kill=False)
-    with pytest.raises(UsageError, match="not running"):
+    with pytest.raises(UsageError, match="is closed"):
         feeding.service()

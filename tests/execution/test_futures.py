@@ -326,7 +326,7 @@ def test_leaving_the_block_finishes_what_was_submitted(executor: Executor) -> No
     with Executor(executor.plan, (MLP.program, MLP.weights), oversubscribe=True, timeout_s=60) as fresh:
         futures = [fresh.submit(item) for item in items(9)]
     assert all(right(item, future.result(0)) for item, future in zip(items(9), futures, strict=True))
-    with pytest.raises(UsageError, match="not running"):
+    with pytest.raises(UsageError, match="is closed"):
         fresh.submit(items(1)[0])
     with pytest.raises(UsageError, match="fewer than none"):
         Executor(executor.plan, (MLP.program, MLP.weights), oversubscribe=True, waiting=-1)

@@ -82,6 +82,24 @@ def test_signals_at_random_moments_end_a_command_with_their_code(tmp_path: Path)
     storm(tmp_path, 4, 12.0)
 
 
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_that_comes_where_exceptions_are_ignored_ends_the_command(number: signal.Signals) -> None:
+    program = (
+        "import signal, time\n"
+        "import mapper.cli.main as command\n"
+        "class Ends:\n"
+        f"    def __del__(self): signal.raise_signal({int(number)})\n"
+        "def work(**_):\n"
+        "    Ends()\n"
+        "    while True: time.sleep(100)\n"
+        "command.app = work\n"
+        "command.main()\n"
+    )
+    with started(["-c", program]) as command:
+        assert command.wait(60) == CODES[number]
+        assert "Traceback" not in command.communicate()[1]
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_many_signals_at_random_moments(tmp_path: Path) -> None:
