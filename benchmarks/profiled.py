@@ -2,7 +2,7 @@
 10 %, and the rank correlation over pairs that differ by more than twice the noise is at least 0.9, with periods that
 span a factor of 2 in each set.
 
-    python benchmarks/profiled.py [--backend eager ...] [--plans 8] [--budget 300] [-o profiled.json] [model ...]
+    python -m benchmarks.profiled [--backend eager ...] [--plans 8] [--budget 300] [-o profiled.json] [model ...]
 
 Each model is profiled on this machine (`mapper profile`). Plans are the best one, what people do without a planner, and
 random ones: the ops in their order, cut at random, each piece on a random configuration of cores that are left. They
@@ -16,19 +16,16 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import random
 import statistics
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
+from benchmarks.grid import measured, parser_of
 from mapper.backends.registry import EAGER
 from mapper.cost.configurations import Config, configurations
 from mapper.cost.table import CostTable
-from mapper.errors import BadInput, MapperError, MissingFeature
 from mapper.execution.backend import with_backend
 from mapper.execution.place import Claim
 from mapper.execution.source import realised_source
@@ -44,7 +41,7 @@ from mapper.plans.evaluate import Placed, evaluate
 from mapper.plans.source import graph_of_source
 from mapper.reports.table import table
 from mapper.study.contenders import contenders
-from mapper.study.profile import Settings, profile
+from mapper.study.profile import Say, Settings, profile
 from mapper.study.trials import Named, Trial, trials_of
 
 TARGET_ERROR, TARGET_RANK, TARGET_SPAN = 0.1, 0.9, 2.0
@@ -69,37 +66,19 @@ class Sample:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", help=f"models [{' '.join(MODELS)}]")
-    parser.add_argument("--backend", nargs="+", default=[EAGER])
-    parser.add_argument("--topo", help="a calibrated description of this machine [as discovered]")
+    parser = parser_of(__doc__, MODELS, [EAGER])
     parser.add_argument("--plans", type=int, default=8, help="random plans of each model and back end")
     parser.add_argument("--budget", type=float, default=300, help="seconds of one profile")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a round of one plan takes")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
-    machine = load_machine(args.topo) if args.topo else discover()
-    samples: list[Sample] = []
-    for name, backend in itertools.product(args.models or MODELS, args.backend):
-        try:
-            samples += sampled(name, backend, machine, args)
-        except (MissingFeature, BadInput) as error:
-            print(f"{name}, {backend}: left out, {error}", file=sys.stderr)
-        except MapperError as error:
-            print(f"{name}, {backend}: FAILED, {error}", file=sys.stderr)
-        if args.output:
-            args.output.write_text(json.dumps([asdict(s) for s in samples], indent=1) + "\n")
-    print("\n".join(report(samples)))
+    print("\n".join(report([Sample(**row) for row in measured(args, sampled)])))
 
 
-def sampled(name: str, backend: str, machine: Machine, args: argparse.Namespace) -> list[Sample]:
+def sampled(name: str, backend: str, args: argparse.Namespace, say: Say) -> list[Sample]:
     """The plans of one model with one back end."""
-
-    def say(message: str) -> None:
-        print(f"\r\x1b[K{name}, {backend}: {message}"[:118], end="", file=sys.stderr, flush=True)
-
+    machine = load_machine(args.topo) if args.topo else discover()
     graph, reference = graph_of_source(name)
     made = profile(graph, machine, reference, backend=backend, settings=Settings(args.budget), say=say)
     costs = profile_costs(made.profile, graph, machine)

@@ -2,7 +2,7 @@
 end: the lower 95 % bound of the paired ratio is at least 0.97 for each model card and back end (identical plans count
 as 1).
 
-    python benchmarks/tuned.py [--backend eager ...] [--rounds 15] [-o tuned.json] [model ...]
+    python -m benchmarks.tuned [--backend eager ...] [--rounds 15] [-o tuned.json] [model ...]
 
 Alternatives are what people do without a planner: native with 1, 2, 4 … and all threads, streams, forced pipelines, and
 the set-ups of torch's launcher. After tuning, the kept plan and all alternatives are screened, and the best of them
@@ -12,21 +12,16 @@ meets the kept plan again in interleaved rounds that tuning has not seen.
 from __future__ import annotations
 
 import argparse
-import itertools
-import json
 import statistics
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
+from benchmarks.grid import measured, parser_of
 from mapper.backends.registry import BACKENDS
-from mapper.errors import BadInput, MapperError, MissingFeature
 from mapper.execution.place import Claim
 from mapper.execution.source import realised_source
 from mapper.machine.discover import discover
 from mapper.machine.files import load_machine
-from mapper.machine.model import Machine
 from mapper.measure.profile import pus_here
 from mapper.plans.model import Plan
 from mapper.plans.source import graph_of_source
@@ -35,7 +30,7 @@ from mapper.reports.table import table
 from mapper.study.contenders import contenders
 from mapper.study.statistics import median_interval
 from mapper.study.trials import Trial, ratios, trials_of
-from mapper.study.tune import Settings, Tuning, alike, tune
+from mapper.study.tune import Say, Settings, Tuning, alike, tune
 
 TARGET = 0.97
 SEATS = 3
@@ -62,40 +57,18 @@ class Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", help="models [all cards]")
-    parser.add_argument("--backend", nargs="+", default=list(BACKENDS))
-    parser.add_argument("--topo", help="a calibrated description of this machine [as discovered]")
+    parser = parser_of(__doc__, card_names(), list(BACKENDS))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a round of one plan takes")
     parser.add_argument("--budget", type=float, default=600, help="seconds of planning and measuring, of each")
-    parser.add_argument("--most-gb", type=float, default=1.5, help="models with more weights are left out")
-    parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
+    print("\n".join(report([Row(**row) for row in measured(args, tuned)])))
+
+
+def tuned(name: str, backend: str, args: argparse.Namespace, say: Say) -> list[Row]:
+    """One model with one back end."""
     machine = load_machine(args.topo) if args.topo else discover()
-    rows: list[Row] = []
-    for name, backend in itertools.product(args.models or card_names(), args.backend):
-        try:
-            rows += tuned(name, backend, machine, args)
-        except (MissingFeature, BadInput) as error:
-            print(f"{name}, {backend}: left out, {error}", file=sys.stderr)
-        except MapperError as error:
-            print(f"{name}, {backend}: FAILED, {error}", file=sys.stderr)
-        if args.output:
-            args.output.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-    print("\n".join(report(rows)))
-
-
-def tuned(name: str, backend: str, machine: Machine, args: argparse.Namespace) -> list[Row]:
-    """One model with one back end; none where it is too large."""
-
-    def say(message: str) -> None:
-        print(f"\r\x1b[K{name}, {backend}: {message}"[:118], end="", file=sys.stderr, flush=True)
-
     graph, reference = graph_of_source(name)
-    if graph.weight_bytes > args.most_gb * 1e9:
-        print(f"{name}: left out, {graph.weight_bytes / 1e9:.2g} GB", file=sys.stderr)
-        return []
     settings = Settings(args.rounds, round_s=args.seconds, budget_s=args.budget)
     made = tune(graph, machine, reference, backend=backend, settings=settings, say=say)
     others = contenders(graph, machine, reference, 1, backend, say=say).plans
