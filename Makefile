@@ -26,8 +26,10 @@ test: .venv/tested lint
 	@$(BIN)/python -m pytest -m "not soak and machine"
 
 soak: .venv/tested
-	@echo "== Everything, also what is too long for every change"
-	@$(BIN)/python -m pytest
+	@echo "== Everything, also what is too long for every change: tests that run beside each other"
+	@$(BIN)/python -m pytest -m "not machine" -n 2
+	@echo "== Tests that need the cores of this machine"
+	@$(BIN)/python -m pytest -m machine
 
 lint: .venv/tested
 	@echo "== ruff, mypy --strict, import-linter"

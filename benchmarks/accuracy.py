@@ -29,7 +29,7 @@ from mapper.cost.configurations import Config
 from mapper.cost.residency import DRAM, GROUP, PACKAGE
 from mapper.cost.roofline import roofline
 from mapper.errors import MapperError
-from mapper.execution.environment import environment
+from mapper.execution.workers.environment import environment
 from mapper.graph.model import Graph
 from mapper.machine.discover import discover
 from mapper.machine.files import load_machine

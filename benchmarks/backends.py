@@ -75,7 +75,7 @@ def compared(model: str, backend: str, rounds: int, seconds: float, folder: Path
     from mapper.cli.machine import machine_of
     from mapper.execution.place import Claim
     from mapper.execution.reference import torch_threads
-    from mapper.execution.source import realised_source
+    from mapper.execution.sources.source import realised_source
     from mapper.study.bench import starters_of
     from mapper.study.rounds import watched
     from mapper.study.seating import Course, measured

@@ -31,9 +31,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
-from mapper.execution.memory import LINE_BYTES, PAGE_BYTES, Memory, Semaphore, begin
-from mapper.execution.ring import Channel, Consumer, Producer, Reader, slot_fields
-from mapper.execution.spin import SPIN_NS
+from mapper.execution.rings.memory import LINE_BYTES, PAGE_BYTES, Memory, Semaphore, begin
+from mapper.execution.rings.ring import Channel, Consumer, Producer, Reader, slot_fields
+from mapper.execution.rings.spin import SPIN_NS
 from mapper.host.affinity import pin
 from mapper.host.load import busy_between, snapshot
 from mapper.machine.discover import discover

@@ -31,12 +31,12 @@ import torch
 from mapper.backends.eager import prepare
 from mapper.cost.configurations import configurations
 from mapper.errors import Infeasible
-from mapper.execution.environment import environment
 from mapper.execution.executor import Executor
 from mapper.execution.place import resolve_pus
 from mapper.execution.reference import torch_threads
 from mapper.execution.run import drawn_items
-from mapper.execution.source import realised_source
+from mapper.execution.sources.source import realised_source
+from mapper.execution.workers.environment import environment
 from mapper.host.affinity import allowed_pus, pin
 from mapper.host.load import Others
 from mapper.machine.discover import discover

@@ -28,7 +28,7 @@ from mapper.cost.configurations import Config, configurations
 from mapper.cost.table import CostTable
 from mapper.execution.backend import with_backend
 from mapper.execution.place import Claim
-from mapper.execution.source import realised_source
+from mapper.execution.sources.source import realised_source
 from mapper.graph.model import Graph
 from mapper.machine.discover import discover
 from mapper.machine.files import load_machine

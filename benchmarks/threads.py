@@ -25,7 +25,7 @@ import torch
 
 from mapper.backends.compile import Team, artefacts
 from mapper.backends.registry import BACKENDS, backend_called
-from mapper.execution.environment import environment
+from mapper.execution.workers.environment import environment
 from mapper.host.affinity import allowed_pus, pin
 from mapper.plans.source import graph_of_source
 from mapper.program.items import random_items

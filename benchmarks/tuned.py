@@ -5,21 +5,20 @@ as 1).
     python -m benchmarks.tuned [--backend eager ...] [--rounds 15] [-o tuned.json] [model ...]
 
 Alternatives are what people do without a planner: native with 1, 2, 4 … and all threads, streams, forced pipelines, and
-the set-ups of torch's launcher. After tuning, the kept plan and all alternatives are screened, and the best of them
-meets the kept plan again in interleaved rounds that tuning has not seen.
+the set-ups of torch's launcher. After tuning, the best of them (as tuning has measured them) meets the kept plan again
+in interleaved rounds that tuning has not seen.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.grid import measured, parser_of
 from mapper.backends.registry import BACKENDS
 from mapper.execution.place import Claim
-from mapper.execution.source import realised_source
+from mapper.execution.sources.source import realised_source
 from mapper.machine.discover import discover
 from mapper.machine.files import load_machine
 from mapper.measure.profile import pus_here
@@ -33,7 +32,6 @@ from mapper.study.trials import Trial, ratios, trials_of
 from mapper.study.tune import Say, Settings, Tuning, alike, tune
 
 TARGET = 0.97
-SEATS = 3
 
 
 @dataclass
@@ -71,20 +69,16 @@ def tuned(name: str, backend: str, args: argparse.Namespace, say: Say) -> list[R
     graph, reference = graph_of_source(name)
     settings = Settings(args.rounds, round_s=args.seconds, budget_s=args.budget)
     made = tune(graph, machine, reference, backend=backend, settings=settings, say=say)
-    others = contenders(graph, machine, reference, 1, backend, say=say).plans
-    rivals = [(tuple(names), plan) for names, plan in others if not alike(plan, made.plan)]
+    others = [(tuple(names), plan) for names, plan in contenders(graph, machine, reference, 1, backend, say=say).plans]
+    rivals = [other for other in others if not alike(other[1], made.plan)]
+    reached = {tried.name: tried.measured_per_s for tried in made.tuning.tried}
+    best = max(rivals, key=lambda rival: reached[" = ".join(rival[0])], default=None)
+    last: Sequence[Trial] = ()
+    if best is not None:
+        source = realised_source(made.plan)
+        with Claim(pus_here(machine, discover())):
+            last = trials_of([(("kept",), made.plan), best], graph, machine, source, args.rounds, args.seconds, say)
     same = len(rivals) < len(others)
-    source = realised_source(made.plan)
-    mine = (("kept",), made.plan)
-    with Claim(pus_here(machine, discover())):
-        screened: list[Trial] = []
-        for start in range(0, len(rivals), SEATS - 1):
-            now = [mine, *rivals[start : start + SEATS - 1]]
-            screened += trials_of(now, graph, machine, source, 5, args.seconds, say)[1:]
-        best = max(screened, key=lambda t: statistics.median(t.over_first), default=None)
-        last: Sequence[Trial] = ()
-        if best is not None:
-            last = trials_of([mine, (best.names, best.plan)], graph, machine, source, args.rounds, args.seconds, say)
     return [row_of(name, backend, made.plan, made.tuning, last, same)]
 
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from mapper.cost.profile import save_profile as save_profile
     from mapper.cost.roofline import roofline as roofline
     from mapper.errors import MapperError as MapperError
-    from mapper.execution.batcher import Batcher as Batcher
-    from mapper.execution.bundle import open_bundle as open_bundle
-    from mapper.execution.bundle import write_bundle as write_bundle
     from mapper.execution.executor import Executor as Executor
+    from mapper.execution.feeding.batcher import Batcher as Batcher
     from mapper.execution.run import run as run
+    from mapper.execution.sources.bundle import open_bundle as open_bundle
+    from mapper.execution.sources.bundle import write_bundle as write_bundle
     from mapper.graph.importers.load import load_graph as load_graph
     from mapper.graph.trace import trace as trace
     from mapper.machine.diff import compare as compare_machines
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from mapper.study.tune import tune as tune
 
 _HOMES = {
-    "Batcher": "mapper.execution.batcher",
+    "Batcher": "mapper.execution.feeding.batcher",
     "Executor": "mapper.execution.executor",
     "Limits": "mapper.solver.problem",
     "MapperError": "mapper.errors",
@@ -74,7 +74,7 @@ _HOMES = {
     "load_plan": "mapper.plans.file",
     "load_problem_plan": "mapper.plans.problem_plan",
     "load_profile": "mapper.cost.profile",
-    "open_bundle": "mapper.execution.bundle",
+    "open_bundle": "mapper.execution.sources.bundle",
     "plan": "mapper.solver.plan",
     "plan_pipedream": "mapper.solver.peers.pipedream",
     "plan_problem": "mapper.solver.problem_plan",
@@ -90,7 +90,7 @@ _HOMES = {
     "save_profile": "mapper.cost.profile",
     "trace": "mapper.graph.trace",
     "tune": "mapper.study.tune",
-    "write_bundle": "mapper.execution.bundle",
+    "write_bundle": "mapper.execution.sources.bundle",
 }
 """Where each name is; after a colon what it is called there, if not the same."""
 

@@ -18,9 +18,9 @@ def bundle_command(
     seed: Annotated[int, typer.Option(help="Of the random sample item.")] = 0,
 ) -> None:
     """Write a plan with all that another machine needs to run it. The model is built again from the plan."""
-    from mapper.execution.bundle import write_bundle
     from mapper.execution.run import sampled
-    from mapper.execution.source import realised_source
+    from mapper.execution.sources.bundle import write_bundle
+    from mapper.execution.sources.source import realised_source
     from mapper.plans.file import load_plan
     from mapper.plans.source import trusted
     from mapper.units import format_bytes

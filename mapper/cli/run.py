@@ -15,8 +15,8 @@ from mapper.cli.output import Backend, Json, NamedModel, PlanFile, Progress, Qui
 from mapper.errors import UsageError
 
 if TYPE_CHECKING:
-    from mapper.execution.bundle import Bundle
     from mapper.execution.run import Measurement
+    from mapper.execution.sources.bundle import Bundle
     from mapper.plans.model import Plan
 
 Seconds = Annotated[str, typer.Option(help="Longest time without a result, such as 10min; 0: no limit.")]
@@ -99,7 +99,7 @@ def run_command(
 
 def _opened(path: Path, model: str | None, trust: bool) -> tuple[Plan, Bundle | None]:
     """The plan at `path`, which may be a bundle, and the bundle if it is one."""
-    from mapper.execution.bundle import open_bundle
+    from mapper.execution.sources.bundle import open_bundle
     from mapper.plans.file import load_plan
     from mapper.plans.source import trusted
 

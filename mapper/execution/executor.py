@@ -8,7 +8,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,28 +17,30 @@ from typing import Self
 
 import torch
 
+from mapper.backends.artefacts import Artefacts
 from mapper.errors import UsageError
-from mapper.execution.awaiting import streamed
 from mapper.execution.backend import compiled, with_backend
-from mapper.execution.ends import Call, Ends, calls_of
-from mapper.execution.feeder import Feeder, Stream
-from mapper.execution.feeding import bound, feeder_pus
-from mapper.execution.futures import CLOSED, ENDED, Service
-from mapper.execution.layout import lay_out, output_homes, stage_programs
-from mapper.execution.memory import Memory, Semaphore
-from mapper.execution.micro_batches import Tensors, joined
-from mapper.execution.nodes import place_rings
+from mapper.execution.feeding.awaiting import streamed
+from mapper.execution.feeding.ends import Call, Ends, calls_of
+from mapper.execution.feeding.feeder import Feeder, Stream
+from mapper.execution.feeding.futures import CLOSED, ENDED, Service
+from mapper.execution.feeding.micro_batches import Tensors, joined
+from mapper.execution.feeding.seat import bound, feeder_pus
 from mapper.execution.place import Claim, Places, resolve_pus
-from mapper.execution.replica import Counters
-from mapper.execution.ring import FEEDER_ID
-from mapper.execution.runner import Workers
-from mapper.execution.source import Item, Runnable, Source, source_of, tensors_of
-from mapper.execution.spin import spins
+from mapper.execution.rings.layout import lay_out, output_homes, stage_programs
+from mapper.execution.rings.memory import Memory, Semaphore
+from mapper.execution.rings.nodes import place_rings
+from mapper.execution.rings.ring import FEEDER_ID
+from mapper.execution.rings.spin import spins
+from mapper.execution.sources.source import Item, Runnable, Source, source_of, tensors_of
 from mapper.execution.statistics import Statistics, stage_statistics, worker_statistics
-from mapper.execution.weights import placed_weights
+from mapper.execution.workers.replica import Counters, Job
+from mapper.execution.workers.runner import Replica, Workers
+from mapper.execution.workers.weights import Files, placed_weights
 from mapper.host.affinity import allowed_pus
 from mapper.machine.model import Machine
 from mapper.plans.model import Plan
+from mapper.program.model import Program
 
 Output = torch.Tensor | tuple[torch.Tensor, ...]
 
@@ -124,10 +126,7 @@ class Executor:
                 self.notes.append(note)
             self._workers = Workers(self._layout, self._memory, self._logs)
             stack.callback(self._workers.close)
-            threads = [[r.configuration.threads for r in stage.replicas] for stage in self.plan.stages]
-            self._workers.start(
-                programs, self._places, threads, self.plan.request.backend, artefacts, files, self._spins
-            )
+            self._workers.start(self._replicas(programs, artefacts, files))
             del source
             homes = output_homes(self.program, programs)
             self._ends = Ends(self._memory, self._layout, homes, self._wait)
@@ -137,6 +136,17 @@ class Executor:
         self._base = self._counters()
         self._running = True
         return self
+
+    def _replicas(self, programs: Sequence[Program], artefacts: Artefacts, weights: Files) -> Iterator[Replica]:
+        """What the workers are to be, in the order of stages and replicas."""
+        for s, (program, stage) in enumerate(zip(programs, self.plan.stages, strict=True)):
+            for r, replica in enumerate(stage.replicas):
+                threads = replica.configuration.threads
+                job = Job(
+                    stage=s, replica=r, threads=threads, backend=self.plan.request.backend, program=program,
+                    artefact=str(artefacts.get((s, threads), "")), spin_ns=self._spins[s, r], layout=self._layout,
+                )  # fmt: skip
+                yield Replica(job, self._places[s][r], weights[s, r])
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close(kill=kind is not None)
@@ -225,7 +235,7 @@ class Executor:
         self._service().wait_for_room()
 
     def beside(self) -> contextlib.AbstractContextManager[None]:
-        """Runs a block with the calling thread on the PUs that are best for feeding and collecting (`feeding`), where
+        """Runs a block with the calling thread on the PUs that are best for feeding and collecting (`seat`), where
         workers have cores of their own. For who has a process to himself: `mapper run` and `mapper bench` do it."""
         if self._oversubscribed:
             return contextlib.nullcontext()

@@ -13,15 +13,15 @@ import torch
 from mapper.backends.registry import backend_called
 from mapper.errors import UsageError
 from mapper.execution.backend import with_backend
-from mapper.execution.bundle import Sample
 from mapper.execution.executor import TIMEOUT_S, Executor
+from mapper.execution.feeding.micro_batches import Tensors, joined, split
 from mapper.execution.items_file import ItemsFile, open_items
 from mapper.execution.measured import MeasuredStream, Progress
 from mapper.execution.measurement import Latency, Measurement, OutputsDiffer
-from mapper.execution.micro_batches import Tensors, joined, split
 from mapper.execution.reference import Reference, reference_of, torch_threads
 from mapper.execution.results_file import converted, results_file
-from mapper.execution.source import Item, Runnable, Source, realised_source, source_of, tensors_of
+from mapper.execution.sources.bundle import Sample
+from mapper.execution.sources.source import Item, Runnable, Source, realised_source, source_of, tensors_of
 from mapper.machine.model import Machine
 from mapper.plans.model import Plan
 

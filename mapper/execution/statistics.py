@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mapper.execution.runner import Worker
+from mapper.execution.workers.runner import Worker
 from mapper.jsonio import Record
 
 

@@ -31,8 +31,8 @@ from mapper.cost.profile import (
 )
 from mapper.errors import MachineMismatch, UsageError
 from mapper.execution.measurement import Measurement
-from mapper.execution.memory import anonymous_file
-from mapper.execution.source import Source as ModelSource
+from mapper.execution.rings.memory import anonymous_file
+from mapper.execution.sources.source import Source as ModelSource
 from mapper.graph.model import Graph
 from mapper.host.load import busy_between, snapshot
 from mapper.machine.discover import discover

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from mapper.errors import ExecutionFailed
-from mapper.execution.environment import environment
+from mapper.execution.workers.environment import environment
 
 START_S = 300.0
 """Longest time that importing torch may take."""

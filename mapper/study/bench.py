@@ -16,7 +16,7 @@ from mapper.errors import UsageError
 from mapper.execution.place import Claim
 from mapper.execution.reference import Reference, torch_threads
 from mapper.execution.run import Latency
-from mapper.execution.source import Source, realised_source
+from mapper.execution.sources.source import Source, realised_source
 from mapper.graph.model import Graph
 from mapper.jsonio import Record
 from mapper.machine.model import Machine

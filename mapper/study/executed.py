@@ -19,7 +19,7 @@ from mapper.execution.executor import Executor, Output
 from mapper.execution.place import Claim
 from mapper.execution.reference import Reference, difference_of, limits_of, reference_of, torch_threads
 from mapper.execution.run import drawn_items
-from mapper.execution.source import Source, realised_source
+from mapper.execution.sources.source import Source, realised_source
 from mapper.machine.model import Machine
 from mapper.plans.model import Plan
 from mapper.study.rounds import Say, Series, Timed, interleaved, watched

@@ -14,7 +14,7 @@ from mapper.cost.profile import MeasuredOps, Profile, merged
 from mapper.cost.profiled import Fit
 from mapper.execution.place import Claim
 from mapper.execution.run import drawn_items
-from mapper.execution.source import Source, realised_source
+from mapper.execution.sources.source import Source, realised_source
 from mapper.graph.model import Graph
 from mapper.machine.discover import discover
 from mapper.machine.model import Machine

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from mapper.cost.profile import MeasuredOps, ranges
 from mapper.execution.reference import torch_threads
-from mapper.execution.source import Source
+from mapper.execution.sources.source import Source
 from mapper.graph.model import Graph
 from mapper.machine.discover import discover
 from mapper.machine.model import Machine

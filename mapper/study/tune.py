@@ -19,7 +19,7 @@ from mapper.cost.table import CostTable
 from mapper.errors import NoPlanInTime
 from mapper.execution.backend import with_backend
 from mapper.execution.place import Claim
-from mapper.execution.source import realised_source
+from mapper.execution.sources.source import realised_source
 from mapper.graph.model import Graph
 from mapper.jsonio import Record
 from mapper.machine.discover import discover

@@ -23,9 +23,9 @@ from mapper import jsonio
 from mapper.child import search_path
 from mapper.errors import ExecutionFailed, PromiseBroken, SystemRefused
 from mapper.execution.backend import compiled
-from mapper.execution.memory import anonymous_file
 from mapper.execution.reference import Reference
-from mapper.execution.source import Source
+from mapper.execution.rings.memory import anonymous_file
+from mapper.execution.sources.source import Source
 from mapper.plans.model import Plan
 from mapper.program.weights import map_weights, write_weights
 from mapper.study.executed import Items, from_schedule, same

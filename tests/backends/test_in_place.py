@@ -14,8 +14,8 @@ from mapper.backends.eager import prepare
 from mapper.backends.registry import BACKENDS, Loaded
 from mapper.execution.backend import compiled, with_backend
 from mapper.execution.executor import Executor
-from mapper.execution.layout import lay_out, stage_programs
-from mapper.execution.source import Source
+from mapper.execution.rings.layout import lay_out, stage_programs
+from mapper.execution.sources.source import Source
 from mapper.program.model import Program, TensorType
 from tests.backends.stages import MLP, need, two_stages
 from tests.execution import models

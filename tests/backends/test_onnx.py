@@ -11,11 +11,11 @@ import torch
 
 from mapper.backends.registry import backend_called
 from mapper.errors import BadInput, UsageError
-from mapper.execution.bundle import write_bundle
-from mapper.execution.onnx_source import realised_onnx
 from mapper.execution.reference import difference_of
 from mapper.execution.run import OutputsDiffer, drawn_items, run, sampled
-from mapper.execution.source import realised_source
+from mapper.execution.sources.bundle import write_bundle
+from mapper.execution.sources.onnx import realised_onnx
+from mapper.execution.sources.source import realised_source
 from mapper.machine.discover import discover
 from mapper.plans.file import save_plan
 from mapper.plans.model import Plan

@@ -12,7 +12,7 @@ import torch
 
 from mapper.backends.registry import backend_called
 from mapper.execution.backend import compiled, with_backend
-from mapper.execution.layout import stage_programs
+from mapper.execution.rings.layout import stage_programs
 from tests.backends.stages import need, two_stages
 from tests.execution.models import mlp
 

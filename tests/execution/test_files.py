@@ -285,7 +285,7 @@ def test_items_begin_again_where_more_are_asked_for_than_there_are(tmp_path: Pat
     assert found.shape == (40, 64) and np.array_equal(found[:8], found[16:24])
     bad = {name: weight * 1.01 for name, weight in MLP.weights.items()}
     out.write_bytes(b"old")
-    from mapper.execution.source import Source
+    from mapper.execution.sources.source import Source
 
     wrong = Source(MLP.program, bad, MLP.module)
     with pytest.raises(OutputsDiffer, match="the output of item 0 is not"):

@@ -10,7 +10,7 @@ CODE = """
 import sys
 for name in ("ortools", "transformers", "safetensors"):
     sys.modules[name] = None
-import mapper.execution.bundle, mapper.execution.run, mapper.execution.worker, mapper.cli.run
+import mapper.execution.sources.bundle, mapper.execution.run, mapper.execution.workers.worker, mapper.cli.run
 import mapper.machine.discover, mapper.plans.file
 loaded = {name for name in sys.modules if name.startswith("mapper.")}
 assert not {name for name in loaded if name.startswith(("mapper.solver", "mapper.program.trace"))}, loaded
@@ -23,6 +23,6 @@ def test_the_runtime_half_imports_without_what_a_board_lacks() -> None:
 
 
 def test_a_worker_binds_itself_before_torch_is_there() -> None:
-    code = "import sys, mapper.execution.worker; assert 'torch' not in sys.modules"
+    code = "import sys, mapper.execution.workers.worker; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()

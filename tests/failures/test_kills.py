@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from mapper.errors import ExecutionFailed, UsageError
-from mapper.execution.batcher import Batcher
 from mapper.execution.executor import Executor, Output
+from mapper.execution.feeding.batcher import Batcher
 from tests.failures.test_run_time import LIMIT_S, MLP, gone, log_of, nothing_left, started
 from tests.tracing import cuts, plan_for
 
@@ -118,7 +118,7 @@ def test_a_hundred_processes_killed_at_random_moments() -> None:
 
 PARENT = """
 import itertools, torch
-from mapper.execution.batcher import Batcher
+from mapper.execution.feeding.batcher import Batcher
 from tests.failures.test_kills import ITEM, batched
 print("begun", flush=True)
 with batched() as executor, Batcher(executor) as batcher:

@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from mapper.errors import ExecutionFailed, SystemRefused
-from mapper.execution import memory
 from mapper.execution.executor import Executor
+from mapper.execution.rings import memory
 from mapper.plans.file import save_plan
 from tests.execution.models import mlp
 from tests.tracing import Traced, cuts, plan_for, traced
@@ -118,7 +118,7 @@ def die(pus):
     sys.stdout.flush()
     os._exit(3)
 def after():
-    if worker := sys.modules.get("mapper.execution.worker"):
+    if worker := sys.modules.get("mapper.execution.workers.worker"):
         worker.pin = die
 os.register_at_fork(after_in_child=after)
 """

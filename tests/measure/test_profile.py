@@ -19,7 +19,7 @@ from mapper.cost.profiled import profiled
 from mapper.cost.roofline import roofline
 from mapper.errors import ExecutionFailed, MachineMismatch, UsageError
 from mapper.execution import place
-from mapper.execution.source import Source
+from mapper.execution.sources.source import Source
 from mapper.host.affinity import allowed_pus
 from mapper.machine.discover import discover
 from mapper.machine.files import load_machine

@@ -16,7 +16,7 @@ import torch
 
 from mapper.errors import ExecutionFailed, PromiseBroken
 from mapper.execution.backend import with_backend
-from mapper.execution.source import Source, source_of
+from mapper.execution.sources.source import Source, source_of
 from mapper.plans.file import save_plan
 from mapper.plans.model import Plan
 from mapper.study import bench, executed

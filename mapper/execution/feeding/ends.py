@@ -1,0 +1,108 @@
+"""The parent's ends of a run's rings: calls of the program go in here, and their outputs come out in the same order."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import torch
+
+from mapper.backends.core import zeros
+from mapper.execution.feeding.micro_batches import Tensors, split
+from mapper.execution.rings.layout import Layout
+from mapper.execution.rings.memory import Memory
+from mapper.execution.rings.ring import FEEDER_ID, Consumer, Producer, Wait
+
+KEPT_LATENCIES = 100_000
+
+
+class Clock:
+    """When the first call of an item was put in, in nanoseconds; its calls share one."""
+
+    __slots__ = ("put_ns",)
+
+    def __init__(self) -> None:
+        self.put_ns = 0
+
+
+class Call:
+    """One call of the program: its tensors in the order of the inputs, and whether it is the `last` of its item."""
+
+    __slots__ = ("clock", "last", "tensors")
+
+    def __init__(self, tensors: Tensors, clock: Clock, last: bool) -> None:
+        self.tensors, self.clock, self.last = tensors, clock, last
+
+
+def calls_of(item: Sequence[torch.Tensor], calls: int) -> list[Call]:
+    """The `calls` calls that `item` comes to: one for each micro-batch."""
+    clock = Clock()
+    if calls == 1:
+        return [Call(item, clock, True)]
+    parts = list(split(item, calls))
+    return [Call(part, clock, i == calls - 1) for i, part in enumerate(parts)]
+
+
+class Ends:
+    """What puts calls in and takes outputs out. One thread at a time puts, one at a time takes.
+
+    `homes` says for each output of the model which stage hands it out, and where among that stage's outputs it is.
+    """
+
+    def __init__(self, memory: Memory, layout: Layout, homes: Sequence[tuple[int, int]], wait: Wait) -> None:
+        self._feed = Producer(memory, layout.written_by(FEEDER_ID, 0), wait)
+        self._feed.touch([zeros(field.type) for field in self._feed.channel.fields])
+        producers = layout.read_by(FEEDER_ID)
+        self._collect = [Consumer(memory, channels, FEEDER_ID, 0, wait) for channels in producers]
+        flat = [
+            (channels[0].stage, field)
+            for channels, consumer in zip(producers, self._collect, strict=True)
+            for field in consumer.fields
+        ]
+        self._order = [flat.index(home) for home in homes]
+        self._inside: deque[Call] = deque()
+        self.next_in = self.next_out = 0
+        self.latencies_s: deque[float] = deque(maxlen=KEPT_LATENCIES)
+        """Of the last items, from when the first call was put in to when the outputs of the last were taken out."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls have been put in and not taken out."""
+        return self.next_in - self.next_out
+
+    def inside(self) -> list[Call]:
+        """The calls in flight, oldest first."""
+        return list(self._inside)
+
+    def ready(self) -> bool:
+        """Whether the oldest call in flight is done, so that `get` does not wait."""
+        if self.next_in == self.next_out:
+            return False
+        return all(consumer.ready(self.next_out) for consumer in self._collect)
+
+    def put(self, call: Call) -> None:
+        """Puts `call` in; its tensors may change afterwards. With no more in flight than the plan's window, it does
+        not wait."""
+        number, now = self.next_in, time.monotonic_ns()
+        self._feed.acquire(number)
+        self._feed.write(number, call.tensors)
+        call.tensors = ()
+        call.clock.put_ns = call.clock.put_ns or now
+        self._inside.append(call)
+        self._feed.publish(number)
+        self.next_in += 1
+
+    def get(self, *, dropped: bool = False) -> Tensors:
+        """Waits for the oldest call in flight, and takes its outputs out; the latency of what is `dropped` does not
+        count."""
+        number = self.next_out
+        views = [view for consumer in self._collect for view in consumer.take(number)]
+        outputs = tuple(views[i].clone() for i in self._order)
+        for consumer in self._collect:
+            consumer.release(number)
+        call = self._inside.popleft()
+        if call.last and not dropped:
+            self.latencies_s.append((time.monotonic_ns() - call.clock.put_ns) / 1e9)
+        self.next_out += 1
+        return outputs

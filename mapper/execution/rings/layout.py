@@ -1,0 +1,178 @@
+"""From a plan and the program it maps to what its workers share: stage programs, channels, and where each lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mapper.backends.registry import backend_called
+from mapper.errors import BadInput
+from mapper.execution.rings.memory import LINE_BYTES, begin
+from mapper.execution.rings.ring import FEEDER_ID, Channel, Reader, slot_fields
+from mapper.jsonio import Record
+from mapper.plans.model import FEEDER, Plan
+from mapper.program.model import Program, TensorType
+from mapper.program.split import split
+
+COUNTERS_BYTES = 2 * LINE_BYTES
+"""What each worker tells about itself while it runs."""
+MAX_BYTES = 2**46
+
+
+class Layout(Record):
+    """The shared memory of a run: a line of state, the workers' counters, semaphores, then the channels' slots.
+
+    `replicas[s]` is the number of copies of stage s.
+    """
+
+    replicas: tuple[int, ...]
+    channels: tuple[Channel, ...]
+    bytes: int
+
+    def worker(self, stage: int, replica: int) -> int:
+        """The number of a worker, stage by stage."""
+        return sum(self.replicas[:stage]) + replica
+
+    def counters(self, stage: int, replica: int) -> int:
+        """Where a worker's counters begin, in bytes."""
+        return LINE_BYTES + self.worker(stage, replica) * COUNTERS_BYTES
+
+    def written_by(self, stage: int, replica: int) -> Channel:
+        """The channel that a replica of `stage` writes."""
+        return next(c for c in self.channels if (c.stage, c.replica) == (stage, replica))
+
+    def read_by(self, stage: int) -> list[list[Channel]]:
+        """For each producer that `stage` reads, the channels of its replicas in order; the feeder comes first."""
+        found: dict[int, list[Channel]] = {}
+        for channel in self.channels:
+            if any(reader.stage == stage for reader in channel.readers):
+                found.setdefault(channel.stage, []).append(channel)
+        return [found[producer] for producer in sorted(found)]
+
+
+def stage_programs(plan: Plan, program: Program, source: str = "plan") -> tuple[Program, ...]:
+    """The program of each stage of `plan`.
+
+    Raises: BadInput when `program` is not the one that was planned, or the stages are no partition of it in an order
+    in which tensors only flow forward.
+    """
+    if program.sha256 != plan.model.graph_sha256:
+        raise BadInput(
+            source, f"it maps the graph {plan.model.graph_sha256[:12]}, the model at hand is {program.sha256[:12]}",
+            place="/model/graph_sha256",
+            advice=f"The plan was made with torch {plan.model.torch or '(not stated)'}; a bundle brings its graph."
+        )  # fmt: skip
+    for i, stage in enumerate(plan.stages):
+        unknown = [name for name in stage.ops if name not in program.op]
+        if unknown:
+            raise BadInput(source, f"the model has no op {unknown[0]!r}", place=f"/stages/{i}/ops")
+    try:
+        programs = split(program, [stage.ops for stage in plan.stages])
+    except (ValueError, KeyError) as error:
+        raise BadInput(source, f"its stages are no partition of the model: {error}", place="/stages") from None
+    _refuse_backward(program, programs, source)
+    return programs
+
+
+def _refuse_backward(program: Program, programs: Sequence[Program], source: str) -> None:
+    """Every tensor that enters a stage must come from the feeder or from a stage before it."""
+    known = set(program.input)
+    for i, stage in enumerate(programs):
+        late = [given.name for given in stage.inputs if given.name not in known]
+        if late:
+            raise BadInput(
+                source,
+                f"stage {i} reads {late[0]!r}, which no stage before it produces",
+                place=f"/stages/{i}",
+                advice="Stages must be in an order in which tensors flow forward.",
+            )
+        known.update(stage.output_names)
+
+
+def lay_out(plan: Plan, program: Program, programs: Sequence[Program]) -> Layout:
+    """Where the channels of `plan` lie. Slots: the most that an edge of the producer states; at least the window for
+    what the feeder hands in, so that it never waits there while results wait for it; one more where the back end
+    computes into the slot, in the place of a buffer of its own, so that it may be as far ahead of its readers."""
+    replicas = tuple(len(stage.replicas) for stage in plan.stages)
+    tensors = {FEEDER_ID: [(given.name, given.type) for given in program.inputs]}
+    for s, stage in enumerate(programs):
+        types = [stage.type_of(reference) for reference in stage.outputs]
+        tensors[s] = list(zip(stage.output_names, types, strict=True))
+    slots = _slots(plan)
+    semaphores = LINE_BYTES + sum(replicas) * COUNTERS_BYTES
+    drafts = []
+    for producer in (FEEDER_ID, *range(len(programs))):
+        copies = 1 if producer == FEEDER_ID else replicas[producer]
+        fields, slot_bytes = slot_fields(tensors[producer])
+        readers = tuple(_readers(producer, tensors[producer], program, programs, replicas))
+        for replica in range(copies):
+            draft = Channel(
+                stage=producer, replica=replica, replicas=copies, fields=fields, readers=readers,
+                slots=slots[producer], slot_bytes=slot_bytes, base=0, semaphores=semaphores,
+            )  # fmt: skip
+            semaphores += draft.semaphore_count * LINE_BYTES
+            drafts.append(draft)
+    channels, end = [], semaphores
+    for draft in drafts:
+        size = draft.slots * draft.slot_bytes
+        end = begin(end, size)
+        channels.append(draft.model_copy(update={"base": end}))
+        end += size
+    if end > MAX_BYTES:
+        raise BadInput("plan", f"its rings would need {end} bytes", place="/edges")
+    return Layout(replicas=replicas, channels=tuple(channels), bytes=end)
+
+
+def _slots(plan: Plan) -> dict[int, int]:
+    slots = dict.fromkeys(range(len(plan.stages)), 1) | {FEEDER_ID: plan.predicted.window}
+    for edge in plan.edges:
+        producer = FEEDER_ID if edge.source == FEEDER else int(edge.source)
+        slots[producer] = max(slots[producer], edge.slots)
+    ahead = int(backend_called(plan.request.backend).in_place)
+    return {producer: count + (ahead if producer != FEEDER_ID else 0) for producer, count in slots.items()}
+
+
+def _readers(
+    producer: int,
+    tensors: Sequence[tuple[str, TensorType]],
+    program: Program,
+    programs: Sequence[Program],
+    replicas: Sequence[int],
+) -> list[Reader]:
+    """Which stages read what of a producer's tensors; the feeder reads the outputs of the model."""
+    names = [name for name, _ in tensors]
+    readers = []
+    for s in range(producer + 1, len(programs)):
+        wanted = [given.name for given in programs[s].inputs]
+        fields = tuple(
+            names.index(name) for name in wanted if name in names and _home(name, program, programs) == producer
+        )
+        if fields:
+            readers.append(Reader(stage=s, replicas=replicas[s], fields=fields))
+    if producer != FEEDER_ID:
+        collected = [i for i, home in enumerate(output_homes(program, programs)) if home[0] == producer]
+        fields = tuple(dict.fromkeys(output_homes(program, programs)[i][1] for i in collected))
+        if fields:
+            readers.append(Reader(stage=FEEDER_ID, replicas=1, fields=fields))
+    return readers
+
+
+def _home(name: str, program: Program, programs: Sequence[Program]) -> int:
+    """The producer of the tensor that enters a stage as `name`."""
+    if name in program.input:
+        return FEEDER_ID
+    return next(s for s, stage in enumerate(programs) if {"op": name} in stage.outputs)
+
+
+def output_homes(program: Program, programs: Sequence[Program]) -> list[tuple[int, int]]:
+    """For each output of the model the stage that hands it out, and its position among that stage's outputs."""
+    places: dict[tuple[str, str], tuple[int, int]] = {}
+    for s, stage in enumerate(programs):
+        for i, reference in enumerate(stage.outputs):
+            places.setdefault(_key(reference), (s, i))
+    return [places[_key(reference)] for reference in program.outputs]
+
+
+def _key(reference: Mapping[str, Any]) -> tuple[str, str]:
+    ((kind, name),) = reference.items()
+    return kind, str(name)

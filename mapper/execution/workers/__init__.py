@@ -1,0 +1,1 @@
+"""Workers: the processes that compute, from their start to their end."""

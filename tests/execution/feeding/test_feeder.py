@@ -1,0 +1,142 @@
+"""Streams and submitted items through one pair of ends: order, and what is nobody's. The ends only echo."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Any, cast
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mapper.errors import ExecutionFailed, UsageError
+from mapper.execution.feeding.ends import Call, Ends, calls_of
+from mapper.execution.feeding.feeder import Feeder
+
+
+class Echo:
+    """Ends whose calls come out as they went in; with `fails_at`, the output of that call never comes."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.fails_at = fails_at
+        self.next_in = self.next_out = 0
+        self._inside: deque[Call] = deque()
+        self.most = 0
+
+    @property
+    def in_flight(self) -> int:
+        return self.next_in - self.next_out
+
+    def inside(self) -> list[Call]:
+        return list(self._inside)
+
+    def ready(self) -> bool:
+        return False
+
+    def put(self, call: Call) -> None:
+        self._inside.append(call)
+        self.next_in += 1
+        self.most = max(self.most, self.in_flight)
+
+    def get(self, *, dropped: bool = False) -> Any:
+        if self.next_out == self.fails_at:
+            raise ExecutionFailed("a worker died")
+        call = self._inside.popleft()
+        self.next_out += 1
+        return call.tensors
+
+
+WINDOW, LIMIT = 3, 5
+
+
+def feeder(ends: Echo) -> tuple[Feeder, list[str]]:
+    told: list[str] = []
+    return Feeder(cast(Ends, ends), WINDOW, LIMIT, lambda: told.append("broken")), told
+
+
+def item(number: int) -> list[torch.Tensor]:
+    return [torch.tensor([number])]
+
+
+def numbered(count: int, first: int) -> Iterator[Call]:
+    for number in range(first, first + count):
+        yield from calls_of(item(number), 1)
+
+
+def value(outputs: Any) -> int:
+    return int(outputs[0])
+
+
+ACTIONS = st.lists(st.sampled_from(["map", "next", "next", "next", "submit", "result"]), max_size=40)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ACTIONS)
+def test_whatever_comes_in_between_each_gets_its_own_in_order(actions: list[str]) -> None:
+    ends = Echo()
+    feeding, _ = feeder(ends)
+    count, stream, at, submitted = 0, None, 0, deque[tuple[int, Future[Any]]]()
+    for action in actions:
+        if action == "map":
+            count += 100
+            stream, at = feeding.results(numbered(7, count), feeding.begin()), count
+        elif action == "next" and stream is not None:
+            found = next(stream, None)
+            assert found is None if at % 100 == 7 else value(found) == at
+            at += found is not None
+        elif action == "submit" and len(submitted) < LIMIT:
+            count += 100
+            calls = calls_of(item(count), 1)
+            submitted.append((count, feeding.service().submit(calls, lambda outputs: outputs[0])))
+        elif action == "result" and submitted:
+            number, future = submitted.popleft()
+            assert value(future.result(5)) == number
+    feeding.end(kill=False)
+    assert all(value(future.result(0)) == number for number, future in submitted)
+    assert ends.most <= WINDOW
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 12), st.integers(0, 6), st.booleans())
+def test_a_failure_reaches_the_stream_and_all_futures(fails_at: int, before: int, streamed: bool) -> None:
+    feeding, told = feeder(Echo(fails_at))
+    stream = feeding.results(numbered(30, 0), feeding.begin())
+    seen = 0
+    try:
+        for _ in range(before if streamed else 0):
+            assert value(next(stream)) == seen
+            seen += 1
+        futures = [feeding.service().submit(calls_of(item(i), 1), lambda o: o[0], bounded=False) for i in range(20)]
+    except (ExecutionFailed, UsageError):
+        assert told == ["broken"]
+        return
+    errors = [future.exception(5) for future in futures]
+    assert [error for error in errors if error is not None], "the first of them at the latest"
+    assert all(isinstance(error, ExecutionFailed) for error in errors if error is not None)
+    assert told == ["broken"]
+    with pytest.raises(ExecutionFailed):
+        for output in stream:
+            assert value(output) == seen
+            seen += 1
+    with pytest.raises(ExecutionFailed):
+        feeding.service().submit(calls_of(item(0), 1), lambda o: o[0])
+    feeding.end(kill=False)
+
+
+def test_outputs_that_cannot_be_made_are_the_error_of_one_item() -> None:
+    feeding, told = feeder(Echo())
+
+    def fails(outputs: Any) -> Any:
+        raise MemoryError("too large")
+
+    bad = feeding.service().submit(calls_of(item(1), 1), fails)
+    good = feeding.service().submit(calls_of(item(2), 1), lambda outputs: outputs[0])
+    with pytest.raises(MemoryError):
+        bad.result(5)
+    assert value(good.result(5)) == 2 and not told
+    feeding.end(kill=False)
+    with pytest.raises(UsageError, match="is closed"):
+        feeding.service()
