@@ -12,10 +12,11 @@ import torch
 
 from mapper.execution.backend import bits_equal, rounding
 from mapper.execution.executor import Executor
-from mapper.execution.measurement import Accuracy, Measurement, measured_stage, measured_worker, percentiles
+from mapper.execution.measurement import Accuracy, Measurement, measured_stage, measured_worker
 from mapper.execution.reference import Difference, Outputs, Reference, accuracy_of, difference_of, limits_of
 from mapper.host.load import Others
 from mapper.machine.cgroup import cpu_quota
+from mapper.plans.latency import percentiles
 from mapper.plans.model import Plan
 
 NOTICED = 0.05

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
-
 from mapper.backends.registry import EAGER
 from mapper.errors import PromiseBroken
 from mapper.execution.statistics import StageStatistics, WorkerStatistics
 from mapper.jsonio import Record
+from mapper.plans.latency import Latency
 from mapper.plans.model import Plan
-
-
-class Latency(Record):
-    """Seconds from when an item is handed in to when its output is collected."""
-
-    p50: float
-    p90: float
-    p99: float
 
 
 class MeasuredStage(Record):
@@ -123,12 +113,3 @@ def measured_worker(seen: WorkerStatistics) -> MeasuredWorker:
         pid=seen.pid, stage=seen.stage, replica=seen.replica, pus=seen.pus, threads=seen.threads, items=seen.items,
         load_s=(seen.compute_s + seen.copy_s) / max(seen.items, 1),
     )  # fmt: skip
-
-
-def percentiles(seconds: Sequence[float]) -> Latency:
-    """The values that half, nine tenths and 99 of 100 of `seconds` do not exceed, interpolated."""
-    if len(seconds) < 2:
-        only = seconds[0] if seconds else 0.0
-        return Latency(p50=only, p90=only, p99=only)
-    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
-    return Latency(p50=cuts[49], p90=cuts[89], p99=cuts[98])

@@ -17,7 +17,7 @@ from mapper.execution.executor import TIMEOUT_S, Executor
 from mapper.execution.feeding.micro_batches import Tensors, joined, split
 from mapper.execution.items_file import ItemsFile, open_items
 from mapper.execution.measured import MeasuredStream, Progress
-from mapper.execution.measurement import Latency, Measurement, OutputsDiffer
+from mapper.execution.measurement import Measurement, OutputsDiffer
 from mapper.execution.reference import Reference, reference_of, torch_threads
 from mapper.execution.results_file import converted, results_file
 from mapper.execution.sources.bundle import Sample
@@ -30,7 +30,7 @@ COMPARED_ITEMS = 4
 """How many items of a file are compared where nothing else is said."""
 DEFAULT_ITEMS = 100
 
-__all__ = ["Latency", "Measurement", "OutputsDiffer", "drawn_items", "run", "sampled"]
+__all__ = ["Measurement", "OutputsDiffer", "drawn_items", "run", "sampled"]
 
 
 def run(

@@ -57,16 +57,24 @@ def is_spread(stage: Stage, machine: Machine) -> bool:
 
 
 def dram_of_nodes(stages: Sequence[Stage], machine: Machine) -> dict[int, float]:
-    """DRAM bytes per item that each node serves: every replica draws its share of items, weights from where they lie
-    and activations from its own nodes."""
+    """DRAM bytes per item that each node serves: every replica draws for its share of items."""
     drawn: dict[int, float] = {}
     for stage in stages:
-        weights = stage.touched_bytes if stage.residency == DRAM_NAME else 0
         for replica in stage.replicas:
-            own = sorted({machine.cores[core].node for core in replica.cores})
-            for size, nodes in ((weights, replica.weights.nodes), (stage.dram_bytes - weights, own)):
-                for node in nodes:
-                    drawn[node] = drawn.get(node, 0.0) + size / len(stage.replicas) / len(nodes)
+            for node, size in dram_of_replica(stage, replica, machine).items():
+                drawn[node] = drawn.get(node, 0.0) + size / len(stage.replicas)
+    return drawn
+
+
+def dram_of_replica(stage: Stage, replica: Replica, machine: Machine) -> dict[int, float]:
+    """DRAM bytes that `replica` draws from each node for an item: weights from where they lie, and activations from
+    its own nodes."""
+    weights = stage.touched_bytes if stage.residency == DRAM_NAME else 0
+    own = sorted({machine.cores[core].node for core in replica.cores})
+    drawn: dict[int, float] = {}
+    for size, nodes in ((weights, replica.weights.nodes), (stage.dram_bytes - weights, own)):
+        for node in nodes:
+            drawn[node] = drawn.get(node, 0.0) + size / len(nodes)
     return drawn
 
 

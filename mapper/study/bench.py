@@ -15,18 +15,18 @@ from mapper.backends.registry import EAGER, backend_called
 from mapper.errors import UsageError
 from mapper.execution.place import Claim
 from mapper.execution.reference import Reference, torch_threads
-from mapper.execution.run import Latency
 from mapper.execution.sources.source import Source, realised_source
 from mapper.graph.model import Graph
 from mapper.jsonio import Record
 from mapper.machine.model import Machine
+from mapper.plans.latency import Latency, percentiles
 from mapper.plans.model import ModelRef, Plan
 from mapper.study.arrivals import Arrivals
 from mapper.study.contenders import Field, contenders
 from mapper.study.executed import ExecutedPlan, Items, references_of, started
 from mapper.study.rounds import MOST_WARM, Round, Timed, paired, watched
 from mapper.study.seating import Course, Seat, Starter, measured, need_bytes
-from mapper.study.statistics import Interval, median, median_interval, percentile
+from mapper.study.statistics import Interval, median, median_interval
 from mapper.study.vendors import Outside, SetUp, launched
 from mapper.study.verdict import CONFIDENCE, Rival, Verdict, verdict
 
@@ -220,7 +220,8 @@ def _row(seat: Seat, said: Verdict, is_chosen: bool) -> BenchRow:
         stages=len(plan.stages), workers=sum(len(stage.replicas) for stage in plan.stages),
         throughput_per_s=Spread(median=median(series.rates), low=min(series.rates), high=max(series.rates)),
         predicted_throughput_per_s=plan.predicted.throughput_per_s if inside else None,
-        latency_s=_latency(latencies), chosen_over_this=_ratio(median_interval(ratios, CONFIDENCE)) if ratios else None,
+        latency_s=percentiles(latencies),
+        chosen_over_this=_ratio(median_interval(ratios, CONFIDENCE)) if ratios else None,
         outputs_identical=contender.identical, steady=series.steady,
         disturbed_rounds=sum(r.disturbed for r in series.rounds),
         repeated_rounds=sum(r.repeats > 0 for r in series.rounds),
@@ -242,7 +243,7 @@ def _open_loop(rate: float, rounds: Sequence[Round]) -> OpenLoop:
     too_much = sum(overloaded(r.timed) for r in clean) > len(clean) / 2
     return OpenLoop(
         rate_per_s=rate, completed_per_s=completed, overloaded=too_much, items=len(latencies),
-        rounds=len(rounds), disturbed_rounds=sum(r.disturbed for r in rounds), latency_s=_latency(latencies),
+        rounds=len(rounds), disturbed_rounds=sum(r.disturbed for r in rounds), latency_s=percentiles(latencies),
     )  # fmt: skip
 
 
@@ -255,10 +256,6 @@ def overloaded(timed: Timed) -> bool:
     first, middle, last = map(median, parts)
     grows = first < middle < last and last > 1.5 * first
     return grows or median(latencies) > 0.5 * len(latencies) / timed.rate_per_s
-
-
-def _latency(seconds: Sequence[float]) -> Latency:
-    return Latency(p50=percentile(seconds, 0.5), p90=percentile(seconds, 0.9), p99=percentile(seconds, 0.99))
 
 
 def _ratio(interval: Interval | None) -> Ratio | None:

@@ -1,4 +1,4 @@
-"""The statistics of comparisons: medians, percentiles, and an interval for a median that assumes nothing about the
+"""The statistics of comparisons: medians, and an interval for a median that assumes nothing about the
 distribution."""
 
 from __future__ import annotations
@@ -41,20 +41,6 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     cut = max(cut, 1)
     covered = 1 - 2 * sum(math.comb(n, k) for k in range(cut)) / 2**n
     return Interval(statistics.median(ordered), ordered[cut - 1], ordered[n - cut], max(covered, 0.0))
-
-
-def percentile(values: Sequence[float], part: float) -> float:
-    """The value that `part` (0 to 1) of `values` do not exceed, interpolated between neighbours.
-
-    Raises: ValueError without values.
-    """
-    ordered = sorted(values)
-    if not ordered:
-        raise ValueError("no values")
-    place = part * (len(ordered) - 1)
-    low = math.floor(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
 def geometric_mean(values: Sequence[float]) -> float:
