@@ -13,7 +13,22 @@ from types import FrameType
 
 import typer
 
-from mapper.cli import bench, bundle, calibrate, check, doctor, explain, model, plan, profile, run, schema, topo, tune
+from mapper.cli import (
+    bench,
+    bundle,
+    calibrate,
+    check,
+    doctor,
+    explain,
+    model,
+    plan,
+    profile,
+    run,
+    schema,
+    simulate,
+    topo,
+    tune,
+)
 from mapper.errors import MapperError, MissingFeature, SystemRefused
 
 OPTIONAL = {"ortools": "ortools>=9.14,<9.15", "transformers": "transformers>=4.50", "safetensors": "safetensors>=0.4"}
@@ -41,6 +56,7 @@ app.command("bench")(bench.bench_command)
 app.command("bundle")(bundle.bundle_command)
 app.command("calibrate")(calibrate.calibrate_command)
 app.command("profile")(profile.profile_command)
+app.command("simulate")(simulate.simulate_command)
 app.command("tune")(tune.tune_command)
 app.add_typer(topo.app, name="topo")
 app.add_typer(model.app, name="model")

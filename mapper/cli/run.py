@@ -6,12 +6,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mapper.cli.output import Backend, Json, NamedModel, PlanFile, Progress, Quiet, Trust, emit_json, emit_rich
+from mapper.cli.simulate import Trace, write_timeline
 from mapper.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def run_command(
         Path | None, typer.Option(help="Write the measured loads of the stages here, for mapper plan --costs.")
     ] = None,
     logs: Annotated[Path | None, typer.Option(help="A folder for what workers print.")] = None,
+    trace: Trace = None,
     json: Json = False,
     output: Outputs = None,
     quiet: Quiet = False,
@@ -86,7 +89,8 @@ def run_command(
             measurement = run(
                 loaded, bundle, items=items, warmup=warmup, inputs=given, results=results, compare=compare, seed=seed,
                 tolerance=tolerance, remap=remap, oversubscribe=oversubscribe, timeout_s=limit, backend=backend,
-                logs=logs, say=line.say, progress=Rate(line.say).told,
+                logs=logs, timeline=partial(write_timeline, trace) if trace is not None else None,
+                say=line.say, progress=Rate(line.say).told,
             )  # fmt: skip
         except OutputsDiffer as error:
             line.clear()
@@ -94,7 +98,7 @@ def run_command(
             raise
     if profile is not None:
         _record(profile, loaded, measurement)
-    _emit(measurement, json, measured, [results, measured, profile])
+    _emit(measurement, json, measured, [results, measured, profile, trace])
 
 
 def _opened(path: Path, model: str | None, trust: bool) -> tuple[Plan, Bundle | None]:

@@ -36,10 +36,12 @@ from mapper.execution.sources.source import Item, Runnable, Source, source_of, t
 from mapper.execution.statistics import Statistics, stage_statistics, worker_statistics
 from mapper.execution.workers.replica import Counters, Job
 from mapper.execution.workers.runner import Replica, Workers
+from mapper.execution.workers.trace import Trace
 from mapper.execution.workers.weights import Files, placed_weights
 from mapper.host.affinity import allowed_pus
 from mapper.machine.model import Machine
 from mapper.plans.model import Plan
+from mapper.plans.timeline import Span, Timeline
 from mapper.program.model import Program
 
 Output = torch.Tensor | tuple[torch.Tensor, ...]
@@ -59,7 +61,8 @@ class Executor:
     any result (None: no limit). See `place.resolve_pus` for `remap` and `oversubscribe`. Without `claim` the caller has
     seen to it that the cores are free. `backend` computes instead of the plan's; its stages are compiled when the
     executor starts, unless they are in the cache, and `say` is told so. `notes` are what was amiss and was mended.
-    What workers print is kept where one fails, and with `logs` in that folder in any case.
+    What workers print is kept where one fails, and with `logs` in that folder in any case. Of its last `traced` calls
+    each worker notes when it did what, for `timeline`.
 
     Items come from a stream (`map`), or one by one from any thread (`submit`) and from asyncio (`infer`, `stream`), and
     all of these at once. `waiting` is how many submitted items may wait beside those in flight (None: as many again).
@@ -82,6 +85,7 @@ class Executor:
         backend: str | None = None,
         waiting: int | None = None,
         logs: Path | None = None,
+        traced: int = 0,
         say: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.plan = plan = with_backend(plan, backend)
@@ -96,7 +100,7 @@ class Executor:
         self._source: Source | None = model if isinstance(model, Source) else source_of(plan, model)
         self.program = self._source.program
         self._places = _places(plan, machine, remap, oversubscribe)
-        self._oversubscribed, self._logs = oversubscribe, logs
+        self._oversubscribed, self._logs, self._traced = oversubscribe, logs, traced
         self._spins = spins(self._places, allowed_pus())
         self._claims = claim and not oversubscribe
         self._stack = ExitStack()
@@ -108,7 +112,7 @@ class Executor:
         if source is None:
             raise UsageError("an executor runs once; make another one")
         programs = stage_programs(self.plan, self.program)
-        self._layout = lay_out(self.plan, self.program, programs)
+        self._layout = lay_out(self.plan, self.program, programs, self._traced)
         with ExitStack() as stack:
             weights = source.weights_fd()
             stack.callback(os.close, weights)
@@ -291,6 +295,18 @@ class Executor:
             stages=tuple(stage_statistics(s, [w for w in workers if w.stage == s]) for s in stages),
             workers=tuple(workers), latencies_s=tuple(self._ends.latencies_s), waits_s=tuple(self._feeder.waits_s),
         )  # fmt: skip
+
+    def timeline(self) -> Timeline:
+        """What every worker did with its last calls, as many as are `traced`, and when.
+
+        Raises: UsageError when the executor is not running."""
+        if not self._running:
+            raise UsageError("the executor is not running; ask for its timeline before it is closed")
+        spans: list[Span] = []
+        for worker, counted in zip(self._workers.all, self._counters(), strict=True):
+            trace = Trace(self._memory, self._layout, worker.stage, worker.replica)
+            spans += trace.spans(counted[Counters.ITEMS])
+        return Timeline.of(self.plan, spans, "measured")
 
 
 def _single(outputs: Tensors) -> Output:

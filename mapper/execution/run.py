@@ -24,11 +24,13 @@ from mapper.execution.sources.bundle import Sample
 from mapper.execution.sources.source import Item, Runnable, Source, realised_source, source_of, tensors_of
 from mapper.machine.model import Machine
 from mapper.plans.model import Plan
+from mapper.plans.timeline import Timeline
 
 DISTINCT_ITEMS = 4
 COMPARED_ITEMS = 4
 """How many items of a file are compared where nothing else is said."""
 DEFAULT_ITEMS = 100
+TRACED = 4096
 
 __all__ = ["Measurement", "OutputsDiffer", "drawn_items", "run", "sampled"]
 
@@ -51,6 +53,7 @@ def run(
     logs: Path | None = None,
     progress: Progress = lambda done, total: None,
     backend: str | None = None,
+    timeline: Callable[[Timeline], None] | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Measurement:
     """Executes `plan` over `warmup` + `items` items and measures the latter.
@@ -59,7 +62,7 @@ def run(
     turn; without them, a few random ones (of `seed`). An `.npz` file of items (see `items_file`) is run once, without
     a warm-up, unless `items` and `warmup` say otherwise. `results` is an `.npz` file for the outputs of the measured
     items, written while they come, and there only if they are right. `backend` computes instead of the plan's; `say`
-    is told what it compiles.
+    is told what it compiles, and `timeline` what every worker did with its last `TRACED` calls, and when.
 
     Outputs must be those of the unsplit model bit by bit, for back ends other than eager within what the back end
     states; with `tolerance`, differences up to that part of a tensor's largest magnitude are allowed (see
@@ -80,8 +83,9 @@ def run(
     warmup = given.warmup if warmup is None else warmup
     notes = [*given.notes, *(converted(source.program) if results is not None else [])]
     executor = Executor(
-        plan, source, machine=machine, remap=remap, oversubscribe=oversubscribe, timeout_s=timeout_s, logs=logs, say=say
-    )
+        plan, source, machine=machine, remap=remap, oversubscribe=oversubscribe, timeout_s=timeout_s, logs=logs,
+        traced=0 if timeline is None else TRACED, say=say,
+    )  # fmt: skip
     written = _results(results, plan, source, count, given.rows)
     del source  # with it go the weights, once the executor has shared them
     with torch_threads(1), written as put:  # comparing must not start threads on the cores of workers
@@ -90,6 +94,8 @@ def run(
                 executor, given.items, len(given.items), reference, tolerance, endless=given.endless
             )
             stream.run(warmup, count, progress, put)
+            if timeline is not None:
+                timeline(executor.timeline())
         measurement = stream.measurement(plan, remap, oversubscribe, notes)
         if stream.wrong is not None:
             raise OutputsDiffer(stream.wrong, measurement)

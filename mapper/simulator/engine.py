@@ -8,36 +8,13 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 
+from mapper.plans.timeline import Doing, Span
 from mapper.simulator.contention import Flow
 from mapper.simulator.stations import OUTSIDE, Station, System
 
-Watch = Callable[["Span"], None]
-
-
-class Doing(IntEnum):
-    """What a station is at."""
-
-    WAITING = 0
-    READING = 1
-    COMPUTING = 2
-    BLOCKED = 3
-    WRITING = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A station did something with a call from one time to another, in seconds from the start. `whom`: the stage that
-    it waited for, where it waited."""
-
-    stage: int
-    replica: int
-    call: int
-    doing: Doing
-    start_s: float
-    end_s: float
-    whom: int | None = None
+Watch = Callable[[Span], None]
+"""Is told of everything that a replica did, when it is over."""
 
 
 def nothing_s() -> list[float]:

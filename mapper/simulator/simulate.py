@@ -11,8 +11,9 @@ from itertools import pairwise
 from mapper.errors import UsageError
 from mapper.plans.latency import percentiles
 from mapper.plans.model import Plan
+from mapper.plans.timeline import Doing
 from mapper.simulator.arrivals import poisson, repeated
-from mapper.simulator.engine import Doing, Simulation, Tally, Watch
+from mapper.simulator.engine import Simulation, Tally, Watch
 from mapper.simulator.result import Simulated, SimulatedStage, Utilisation, Wait
 from mapper.simulator.stations import CHIP, OUTSIDE, System, system_of
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapper.simulator.engine import Doing, Simulation, Span
+from mapper.plans.timeline import Doing, Span
+from mapper.simulator.engine import Simulation
 from mapper.simulator.stations import OUTSIDE, Station, System
 from tests.simulator.systems import drawing, systems
 

@@ -13,7 +13,7 @@ from mapper.errors import UsageError
 from mapper.plans.evaluate import dram_of_nodes
 from mapper.plans.model import Plan
 from mapper.plans.source import graph_of_source
-from mapper.simulator.engine import Doing, Span
+from mapper.plans.timeline import Doing, Span
 from mapper.simulator.simulate import Arrivals, simulate
 from mapper.solver.problem import Limits
 from tests.planning.graphs import graphs

@@ -16,11 +16,14 @@ from mapper.program.split import split
 
 COUNTERS_BYTES = 2 * LINE_BYTES
 """What each worker tells about itself while it runs."""
+TRACE_BYTES = 56
+"""The times of a call in a worker."""
 MAX_BYTES = 2**46
 
 
 class Layout(Record):
-    """The shared memory of a run: a line of state, the workers' counters, semaphores, then the channels' slots.
+    """The shared memory of a run: a line of state, the workers' counters, semaphores, the channels' slots, and from
+    `traces` on the times of the last `traced` calls of each worker.
 
     `replicas[s]` is the number of copies of stage s.
     """
@@ -28,6 +31,8 @@ class Layout(Record):
     replicas: tuple[int, ...]
     channels: tuple[Channel, ...]
     bytes: int
+    traces: int = 0
+    traced: int = 0
 
     def worker(self, stage: int, replica: int) -> int:
         """The number of a worker, stage by stage."""
@@ -36,6 +41,10 @@ class Layout(Record):
     def counters(self, stage: int, replica: int) -> int:
         """Where a worker's counters begin, in bytes."""
         return LINE_BYTES + self.worker(stage, replica) * COUNTERS_BYTES
+
+    def trace(self, stage: int, replica: int) -> int:
+        """Where the times of a worker's calls begin, in bytes."""
+        return self.traces + self.worker(stage, replica) * self.traced * TRACE_BYTES
 
     def written_by(self, stage: int, replica: int) -> Channel:
         """The channel that a replica of `stage` writes."""
@@ -89,10 +98,12 @@ def _refuse_backward(program: Program, programs: Sequence[Program], source: str)
         known.update(stage.output_names)
 
 
-def lay_out(plan: Plan, program: Program, programs: Sequence[Program]) -> Layout:
-    """Where the channels of `plan` lie. Slots: the most that an edge of the producer states; at least the window for
-    what the feeder hands in, so that it never waits there while results wait for it; one more where the back end
-    computes into the slot, in the place of a buffer of its own, so that it may be as far ahead of its readers."""
+def lay_out(plan: Plan, program: Program, programs: Sequence[Program], traced: int = 0) -> Layout:
+    """Where the channels of `plan` lie, with room for the times of `traced` calls of each worker.
+
+    Slots: the most that an edge of the producer states; at least the window for what the feeder hands in, so that it
+    never waits there while results wait for it; one more where the back end computes into the slot, in the place of a
+    buffer of its own, so that it may be as far ahead of its readers."""
     replicas = tuple(len(stage.replicas) for stage in plan.stages)
     tensors = {FEEDER_ID: [(given.name, given.type) for given in program.inputs]}
     for s, stage in enumerate(programs):
@@ -120,7 +131,9 @@ def lay_out(plan: Plan, program: Program, programs: Sequence[Program]) -> Layout
         end += size
     if end > MAX_BYTES:
         raise BadInput("plan", f"its rings would need {end} bytes", place="/edges")
-    return Layout(replicas=replicas, channels=tuple(channels), bytes=end)
+    traces = -(-end // LINE_BYTES) * LINE_BYTES
+    end = traces + sum(replicas) * traced * TRACE_BYTES if traced else end
+    return Layout(replicas=replicas, channels=tuple(channels), bytes=end, traces=traces, traced=traced)
 
 
 def _slots(plan: Plan) -> dict[int, int]:

@@ -23,6 +23,7 @@ from mapper.execution.rings.layout import Layout
 from mapper.execution.rings.memory import Memory, Semaphore
 from mapper.execution.rings.ring import Consumer, Producer
 from mapper.execution.workers.post import Post
+from mapper.execution.workers.trace import Trace
 from mapper.jsonio import Record
 from mapper.program.model import Program
 from mapper.program.weights import map_weights
@@ -128,6 +129,7 @@ class _Replica:
         self.job, self.memory, self.compute, self.into = job, memory, loaded.compute, loaded.into
         self.first, self.step = job.replica, job.layout.replicas[job.stage]
         self.counters = Counters(memory, job.layout, job.stage, job.replica)
+        self.trace = Trace(memory, job.layout, job.stage, job.replica) if job.layout.traced else None
         self.inputs = [
             Consumer(memory, channels, job.stage, job.replica, self._wait) for channels in job.layout.read_by(job.stage)
         ]
@@ -172,6 +174,8 @@ class _Replica:
                 wait_in=taken - begun, compute=computed - room, wait_out=room - taken + acquired - computed,
                 copy=end - acquired if copied else 0,
             )  # fmt: skip
+            if self.trace is not None:
+                self.trace.add(number, begun, taken, room, computed, acquired, end)
             output.publish(number)
             number, begun = number + self.step, end
 
