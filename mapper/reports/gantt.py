@@ -100,7 +100,7 @@ def gantt_sheet(timeline: Timeline, part: Part | None = None) -> tuple[Sheet, fl
     title = f"{plan.model.title or plan.model.name} on {plan.machine.title or plan.machine.name}, {timeline.source}"
     sheet.add(Words(_MARGIN, y, printable(title), style.TITLE, bold=True))
     y += 0.35
-    top = y
+    _axis(sheet, start, end, y, y + _LINE * 1.25 * len(rows))
     for stage, replica, many, spans in rows:
         name = f"stage {stage}" + (f", copy {replica}" if many else "")
         sheet.add(Words(_MARGIN + _LEFT - 0.1, y + _LINE / 2, name, style.LABEL, align="right"))
@@ -109,7 +109,6 @@ def gantt_sheet(timeline: Timeline, part: Part | None = None) -> tuple[Sheet, fl
                 sheet, span, max(span.start_s, start), min(span.end_s, end), start, scale, y, plan.request.micro_batches
             )
         y += _LINE * 1.25
-    _axis(sheet, start, end, scale, top, y)
     return sheet, _MARGIN * 2 + _LEFT + _WIDTH, y + 0.55
 
 
@@ -127,12 +126,11 @@ def _bar(
         sheet.add(Words(x + width / 2, y + _LINE / 2, number, style.SMALL, style.ink_on(colour), align="center"))
 
 
-def _axis(sheet: Sheet, start: float, end: float, scale: float, top: float, y: float) -> None:
-    """Time below the bars, counted from where the chart begins."""
+def _axis(sheet: Sheet, start: float, end: float, top: float, y: float) -> None:
+    """Time below the bars and behind them, counted from where the chart begins."""
     left = _MARGIN + _LEFT
     sheet.add(Stroke(((left, y), (left + _WIDTH, y)), style.LINE, 0.8))
     for i in range(6):
-        at = (end - start) * i / 5
-        x = left + at * scale
+        x = left + _WIDTH * i / 5
         sheet.add(Stroke(((x, top), (x, y + 0.05)), style.LINE, 0.4))
-        sheet.add(Words(x, y + 0.17, format_seconds(at), style.LABEL, style.MUTED, align="center"))
+        sheet.add(Words(x, y + 0.17, format_seconds((end - start) * i / 5), style.LABEL, style.MUTED, align="center"))

@@ -25,9 +25,11 @@ def nothing_s() -> list[float]:
 @dataclass
 class Tally:
     """What a station did: the seconds spent on each; the calls that are through, and the seconds that were spent on
-    them; the seconds that it waited for each stage."""
+    them, and would have been spent on computing them with all bandwidth to itself (`alone_s`); the seconds that it
+    waited for each stage."""
 
     calls: int = 0
+    alone_s: float = 0.0
     seconds: list[float] = field(default_factory=nothing_s)
     through_s: list[float] = field(default_factory=nothing_s)
     waited_for: dict[int, float] = field(default_factory=dict)
@@ -36,12 +38,12 @@ class Tally:
 class _Replica:
     """A station at work: the call that it is at, what it does with it and since when, and what it did before."""
 
-    __slots__ = ("call", "doing", "number", "since_s", "spent_s", "station", "tally")
+    __slots__ = ("alone_s", "call", "doing", "number", "since_s", "spent_s", "station", "tally")
 
     def __init__(self, number: int, station: Station) -> None:
         self.number, self.station, self.call = number, station, station.replica
         self.doing, self.since_s, self.tally = Doing.WAITING, 0.0, Tally()
-        self.spent_s = nothing_s()
+        self.spent_s, self.alone_s = nothing_s(), 0.0
 
 
 class Simulation:
@@ -87,6 +89,11 @@ class Simulation:
         while len(self.collected_s) < until:
             self._step()
 
+    def tell_rest(self) -> None:
+        """Tells the watch what is under way."""
+        for replica in self.replicas:
+            self._begin(replica, replica.doing)
+
     def _step(self) -> None:
         worked = self.flow.next_end()
         if worked is not None and (not self._events or worked[0] <= self._events[0][0]):
@@ -117,7 +124,7 @@ class Simulation:
         """What `replica` was at is over."""
         if replica.doing is Doing.READING:
             self._begin(replica, Doing.COMPUTING)
-            work_s = replica.station.work_s * self._factor()
+            work_s = replica.alone_s = replica.station.work_s * self._factor()
             if draws := self._draws[replica.number]:
                 self.flow.add(replica.number, draws, work_s)
             else:
@@ -151,6 +158,7 @@ class Simulation:
         self._begin(replica, Doing.WAITING)
         replica.tally.calls += 1
         replica.tally.through_s = [a + b for a, b in zip(replica.tally.through_s, replica.spent_s, strict=True)]
+        replica.tally.alone_s += replica.alone_s
         replica.spent_s = nothing_s()
         replica.call += replica.station.step
         self._there[stage][call] = 1

@@ -75,6 +75,7 @@ def simulate(
     simulation.run(warmup * system.calls)
     before = _Reading.of(simulation)
     simulation.run((warmup + items) * system.calls)
+    simulation.tell_rest()
     return _simulated(plan, system, simulation, before, warmup, items, arrivals, spread, seed)
 
 
@@ -136,7 +137,7 @@ def _difference(before: Tally, after: Tally) -> Tally:
     waited = {whom: s - before.waited_for.get(whom, 0.0) for whom, s in after.waited_for.items()}
     seconds = [b - a for a, b in zip(before.seconds, after.seconds, strict=True)]
     through = [b - a for a, b in zip(before.through_s, after.through_s, strict=True)]
-    return Tally(after.calls - before.calls, seconds, through, waited)
+    return Tally(after.calls - before.calls, after.alone_s - before.alone_s, seconds, through, waited)
 
 
 def _served(before: _Reading, after: _Reading) -> dict[int, float]:
@@ -174,12 +175,12 @@ def _stages(plan: Plan, system: System, spent: Sequence[Tally], passed_s: float)
         mine, rest = rest[: len(stations)], rest[len(stations) :]
         calls = max(1, sum(tally.calls for tally in mine))
         each = [sum(tally.through_s[doing] for tally in mine) / calls for doing in Doing]
-        work_s = stations[0].work_s
+        alone_s = sum(tally.alone_s for tally in mine) / calls
         out.append(SimulatedStage(
             id=stage.id, replicas=len(stations), load_s=sum(each[doing] for doing in _BUSY),
             predicted_load_s=stage.load.total_s, read_s=each[Doing.READING], compute_s=each[Doing.COMPUTING],
             write_s=each[Doing.WRITING], wait_in_s=each[Doing.WAITING], wait_out_s=each[Doing.BLOCKED],
-            slowed=each[Doing.COMPUTING] / work_s if work_s else 1.0,
+            slowed=each[Doing.COMPUTING] / alone_s if alone_s else 1.0,
             busy=sum(tally.seconds[doing] for tally in mine for doing in _BUSY) / passed_s / len(mine),
         ))  # fmt: skip
     return tuple(out)
