@@ -1,5 +1,5 @@
-"""Claim: on this machine, simulated periods of native, streams and forced pipelines come within 15 % (median) of what is
-measured.
+"""Claim: on this machine, simulated periods of native, streams and forced pipelines come within 15 % (median) of those
+that are measured.
 
     mapper calibrate -o host.json
     python -m benchmarks.simulated --topo host.json [--profile] [--backend eager ...] [-o simulated.json] [model ...]

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from mapper.plans.problem_plan import load_problem_plan as load_problem_plan
     from mapper.plans.problem_plan import save_problem_plan as save_problem_plan
     from mapper.plans.source import graph_of_source as graph_of_source
+    from mapper.simulator.simulate import Arrivals as Arrivals
+    from mapper.simulator.simulate import simulate as simulate
     from mapper.solver.explanation.explain import explain as explain
     from mapper.solver.front import front as front
     from mapper.solver.peers.against import against as against
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from mapper.study.tune import tune as tune
 
 _HOMES = {
+    "Arrivals": "mapper.simulator.simulate",
     "Batcher": "mapper.execution.feeding.batcher",
     "Executor": "mapper.execution.executor",
     "Limits": "mapper.solver.problem",
@@ -88,6 +91,7 @@ _HOMES = {
     "save_plan": "mapper.plans.file",
     "save_problem_plan": "mapper.plans.problem_plan",
     "save_profile": "mapper.cost.profile",
+    "simulate": "mapper.simulator.simulate",
     "trace": "mapper.graph.trace",
     "tune": "mapper.study.tune",
     "write_bundle": "mapper.execution.sources.bundle",
@@ -95,11 +99,11 @@ _HOMES = {
 """Where each name is; after a colon what it is called there, if not the same."""
 
 __all__ = [
-    "Batcher", "Executor", "Limits", "MapperError", "__version__", "against", "bench", "check", "check_problem_plan",
-    "compare_machines", "discover", "explain", "front", "graph_of_source", "load_graph", "load_machine", "load_plan",
+    "Arrivals", "Batcher", "Executor", "Limits", "MapperError", "__version__", "against", "bench", "check",
+    "check_problem_plan", "compare_machines", "discover", "explain", "front", "graph_of_source", "load_graph", "load_machine", "load_plan",
     "load_problem_plan", "load_profile", "open_bundle", "plan", "plan_pipedream", "plan_problem", "profile",
     "profile_costs", "read_problem", "restrict", "roofline", "run", "save_machine", "save_plan", "save_problem_plan",
-    "save_profile", "trace", "tune", "write_bundle",
+    "save_profile", "simulate", "trace", "tune", "write_bundle",
 ]  # fmt: skip
 
 

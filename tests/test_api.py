@@ -21,6 +21,7 @@ FUNCTIONS = {
     "bench": "bench",
     "profile": "profile load_profile save_profile profile_costs",
     "tune": "tune",
+    "simulate": "simulate Arrivals",
     "bundle": "write_bundle open_bundle",
     "topo show": "load_machine restrict",
     "topo discover": "discover save_machine",
