@@ -100,10 +100,10 @@ _HOMES = {
 
 __all__ = [
     "Arrivals", "Batcher", "Executor", "Limits", "MapperError", "__version__", "against", "bench", "check",
-    "check_problem_plan", "compare_machines", "discover", "explain", "front", "graph_of_source", "load_graph", "load_machine", "load_plan",
-    "load_problem_plan", "load_profile", "open_bundle", "plan", "plan_pipedream", "plan_problem", "profile",
-    "profile_costs", "read_problem", "restrict", "roofline", "run", "save_machine", "save_plan", "save_problem_plan",
-    "save_profile", "simulate", "trace", "tune", "write_bundle",
+    "check_problem_plan", "compare_machines", "discover", "explain", "front", "graph_of_source", "load_graph",
+    "load_machine", "load_plan", "load_problem_plan", "load_profile", "open_bundle", "plan", "plan_pipedream",
+    "plan_problem", "profile", "profile_costs", "read_problem", "restrict", "roofline", "run", "save_machine",
+    "save_plan", "save_problem_plan", "save_profile", "simulate", "trace", "tune", "write_bundle",
 ]  # fmt: skip
 
 
