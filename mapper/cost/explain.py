@@ -44,7 +44,7 @@ class Explanation:
             "write_bytes": self.op.write_bytes, "work_source": self.work_source,
             "dispatch_s": terms.dispatch_s, "turns_s": terms.turns_s, "fork_join_s": terms.fork_join_s,
             "busy": terms.busy, "work_s": terms.work_s, "activations_s": terms.activations_s,
-            "activations_at": self.residencies[terms.level],
+            "activations_at": self.residencies[terms.level], "panels_s": terms.panels_s, "pages_s": terms.pages_s,
             "residencies": [
                 {"name": self.residencies[rho], "weights_s": terms.weights_s[rho], "compute_s": terms.compute_s(rho),
                  "total_s": terms.total_s(rho)}

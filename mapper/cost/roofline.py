@@ -3,6 +3,11 @@
     t(v, c, ρ) = dispatch(v)
                + forks(v, c) · fork_join(c)
                + busy · max( work(v) / speed(team), bytes(v, ρ) / bandwidth(team) )
+               + panels(v) · panel_factor · Σ line(c) + pages(v) · page_fault / at once
+
+The last line is for machines that state it: OpenBLAS lets a team that computes a product tell each other about every
+panel of 256 of the inner dimension (driver/level3/level3_thread.c), and malloc gives tensors of over 32 MiB back to the
+kernel (DEFAULT_MMAP_THRESHOLD_MAX in glibc's malloc.c), so that each op that makes one touches fresh pages.
 
 `team` and `forks` are the path's (`mapper.cost.paths`). Where the machine has a measured rate for a sort of op, it says
 dispatch, work and speed; else dispatch is nodes(v) · dispatch_s, work comes from the peak and an efficiency (products)
@@ -28,6 +33,7 @@ from mapper.machine.model import Machine
 from mapper.machine.parts import Cache, Path, Rate
 
 _BY_FLOP = ("matmul", "conv", "attention")
+PANEL, FRESH_BYTES, PAGE_BYTES = 256, 32 * 2**20, 4096
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Terms:
 
     `work_s` is the arithmetic of the team, `weights_s` reading the weights at each residency, `activations_s` reading
     and writing activations at `level`; the longer of work and memory counts, `busy` times. `turns_s` is the part of
-    `dispatch_s` that a path's loop adds.
+    `dispatch_s` that a path's loop adds. `panels_s` is what a team's products add to it, `pages_s` fresh memory.
     """
 
     course: Course
@@ -49,6 +55,8 @@ class Terms:
     activations_s: float
     level: int
     rate: str | None
+    panels_s: float = 0.0
+    pages_s: float = 0.0
 
     def memory_s(self, residency: int) -> float:
         """Seconds that memory takes with the weights at `residency`."""
@@ -56,7 +64,7 @@ class Terms:
 
     def compute_s(self, residency: int) -> float:
         """Seconds of arithmetic and memory with the weights at `residency`: the table's `compute_s`."""
-        return self.busy * max(self.work_s, self.memory_s(residency))
+        return self.busy * max(self.work_s, self.memory_s(residency)) + self.panels_s + self.pages_s
 
     def total_s(self, residency: int) -> float:
         """t(v, c, ρ): the table's `seconds`."""
@@ -98,9 +106,8 @@ def roofline(
             fork_join[v, c] = terms.fork_join_s
             dram[v, c] = op.footprint_bytes if terms.level == DRAM else 0.0
             compute[v, c] = [terms.compute_s(rho) for rho in (GROUP, PACKAGE, DRAM)]
-            spread[v, c] = max(
-                terms.compute_s(DRAM), terms.busy * (model.spread_s(op, config, terms) + terms.activations_s)
-            )
+            far = terms.busy * (model.spread_s(op, config, terms) + terms.activations_s)
+            spread[v, c] = max(terms.compute_s(DRAM), far + terms.panels_s + terms.pages_s)
     options = {"path": path}
     return CostTable(configs, caches_of(machine), compute, dispatch, fork_join, dram, "roofline", options=options,
                      spread_s=spread if len(machine.nodes) > 1 else None)  # fmt: skip
@@ -144,7 +151,25 @@ class Roofline:
             busy=self.busy, work_s=self.work(op, shown, rate) / self._speed(runs.team, rate),
             weights_s=(weights[0], weights[1], weights[2]),
             activations_s=self._stream(op.footprint_bytes, runs.team, groups, level), level=level, rate=name,
+            panels_s=self.panels(shown, runs, config), pages_s=self.pages(op, runs),
         )  # fmt: skip
+
+    def panels(self, shown: Form, runs: Course, config: Config) -> float:
+        """Seconds in which the members of a team wait for each other within products, where the machine states it."""
+        factor = self.machine.overheads.panel_factor
+        if factor is None or runs.team == 1 or shown.kind not in ("matmul", "conv"):
+            return 0.0
+        if runs.rule.over != "team" and not (runs.rule.alone == "team" and shown.images == 1):
+            return 0.0
+        return runs.turns * math.ceil(shown.inner / PANEL) * factor.value * self.lines(config)
+
+    def pages(self, op: Op, runs: Course) -> float:
+        """Seconds to touch the fresh pages of a large result, where the machine states it."""
+        overheads = self.machine.overheads
+        if overheads.page_fault_s is None or op.write_bytes <= FRESH_BYTES:
+            return 0.0
+        at_once = min(float(runs.team), overheads.page_faults_at_once.value)
+        return op.write_bytes / PAGE_BYTES * overheads.page_fault_s.value / at_once
 
     def spread_s(self, op: Op, config: Config, terms: Terms) -> float:
         """Seconds to read the weights from the DRAM of all nodes of the machine: as far away as they lie on average."""
@@ -220,11 +245,20 @@ class Roofline:
     def fork_join(self, config: Config) -> float:
         """Seconds to start and join a team: as measured for its size, else base + factor · Σ line + jitter · T / 64,
         lines by distance."""
-        overheads, links = self.machine.overheads, self.machine.links
+        overheads = self.machine.overheads
         if config.cores == 1:
             return 0.0
         if overheads.fork_join_s:
             return between({1: 0.0} | {t: s.value for t, s in overheads.fork_join_s.items()}, config.cores)
+        return (
+            overheads.fork_join_base_s.value
+            + overheads.fork_join_factor.value * self.lines(config)
+            + overheads.fork_join_jitter_s.value * config.cores / 64
+        )
+
+    def lines(self, config: Config) -> float:
+        """Σ line: seconds for a cache line from the first member to each of the others."""
+        links = self.machine.links
         inside = config.cores_per_group - 1
         near = (min(config.groups, self.groups_per_node) - 1) * config.cores_per_group
         far = config.cores - 1 - inside - near
@@ -232,11 +266,7 @@ class Roofline:
         for count, distance in ((inside, "group"), (near, "node"), (far, "package")):
             link = links.get(distance) or links.get("host") if count else None  # type: ignore[call-overload]
             lines += count * link.line_s.value if link else 0.0
-        return (
-            overheads.fork_join_base_s.value
-            + overheads.fork_join_factor.value * lines
-            + overheads.fork_join_jitter_s.value * config.cores / 64
-        )
+        return lines
 
 
 def _of_cache(cache: Cache | None, machine: Machine) -> float:

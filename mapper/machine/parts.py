@@ -124,6 +124,17 @@ class Overheads(Record):
     grain_elements: NotNegative = Field(description="elementwise ops on fewer elements stay on one core")
     handoff_s: NotNegative = Field(description="passing one tensor to another worker, without its bytes")
     process_bytes: NotNegative = Field(description="memory of one worker before it holds weights or activations")
+    panel_factor: NotNegative | None = Field(
+        default=None,
+        description="line transfers a member causes for each panel of 256 of the inner dimension of a product that a "
+        "team computes with OpenBLAS",
+    )
+    page_fault_s: NotNegative | None = Field(
+        default=None, description="first touch of a page of 4 KiB, by each op that makes a tensor of over 32 MiB"
+    )
+    page_faults_at_once: Positive = Field(
+        default=Figure(value=1), description="page faults of a team that the kernel serves side by side"
+    )
 
 
 class CoreKind(Record):

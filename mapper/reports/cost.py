@@ -133,6 +133,8 @@ def explanation_text(e: Explanation, machine: Machine) -> list[str]:
         *table(head, rows, right="1234567", indent=""),
         f"sum = {terms.busy:g} (all cores busy) × the longer of arithmetic and memory (weights and activations), "
         "dispatch and fork-join on top",
+        *([f"and {format_seconds(terms.panels_s)} in which the team waits for panels"] if terms.panels_s else []),
+        *([f"and {format_seconds(terms.pages_s)} for fresh pages of the result"] if terms.pages_s else []),
     ]
 
 

@@ -1,0 +1,98 @@
+"""PyTorch's own parallelism on a machine that is not at hand: one process, a team of threads over every op.
+
+What the planner does not have to know, a fair baseline has to: weights stay on the NUMA node that touched them first,
+unless pages are interleaved (`numactl --interleave=all`); a core is slowed down by those that work at the same time, so
+not while others wait in a serial phase; the caches belong to the one model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mapper.cost.configurations import Config
+from mapper.cost.forms import Form, form
+from mapper.cost.paths import path_of
+from mapper.cost.residency import DRAM, PACKAGE
+from mapper.cost.roofline import Roofline, Terms
+from mapper.graph.model import Graph, Op
+from mapper.machine.model import Machine
+from mapper.machine.parts import Path
+
+Pages = Literal["first touch", "interleaved"]
+
+
+@dataclass(frozen=True)
+class Native:
+    """A team of `threads` threads, on neighbouring cores, with the weights where `pages` says."""
+
+    threads: int
+    pages: Pages = "first touch"
+
+    @property
+    def name(self) -> str:
+        """Such as `native, 64 threads, interleaved`."""
+        threads = f"native, {self.threads} thread{'s' * (self.threads != 1)}"
+        return threads if self.pages == "first touch" else f"{threads}, {self.pages}"
+
+
+def teams(machine: Machine) -> list[int]:
+    """1, 2, 4, ... and all threads that make whole configurations."""
+    cores, size = len(machine.cores), machine.cores_per_group
+    found = [t for t in (2**k for k in range(cores.bit_length())) if t <= cores and (t <= size or t % size == 0)]
+    return found if found[-1] == cores else [*found, cores]
+
+
+def native_s(graph: Graph, machine: Machine, native: Native, path: Path | None = None) -> float:
+    """Seconds of one item: period and latency are the same, since items go one after another."""
+    return sum(op_seconds(graph, machine, native, path))
+
+
+def op_seconds(graph: Graph, machine: Machine, native: Native, path: Path | None = None) -> list[float]:
+    """Seconds of each op, in the graph's order."""
+    model = Roofline(machine, path or path_of(machine), alone=True)
+    size = machine.cores_per_group
+    config = Config(1, native.threads) if native.threads <= size else Config(native.threads // size, size)
+    weights = sum({w.name: w.touched_bytes for op in graph.ops for w in op.weights}.values())
+    residency = PACKAGE if model.caches.holds_model(weights) else DRAM
+    rate = _weights_per_s(machine, config, native.pages)
+    known: dict[tuple[Form, str, float, int, int, int], float] = {}
+    seconds = []
+    for op in graph.ops:
+        shown = form(op, graph.program)
+        key = (shown, op.kind, op.flop, op.touched_bytes, op.footprint_bytes, op.nodes)
+        if key not in known:
+            known[key] = _seconds(op, model.terms(op, shown, config), machine, residency, rate)
+        seconds.append(known[key])
+    return seconds
+
+
+def _seconds(op: Op, terms: Terms, machine: Machine, residency: int, rate: float) -> float:
+    """One op: as in the roofline, but for who is busy and for where weights lie."""
+    slowdown, cores = machine.compute.busy_slowdown.value, len(machine.cores)
+    busy = 1 + (slowdown - 1) * (terms.course.team - 1) / max(1, cores - 1)
+    weights_s = terms.weights_s[residency]
+    if residency == DRAM and op.touched_bytes:
+        weights_s = max(weights_s, op.touched_bytes / rate)
+    memory_s = weights_s + terms.activations_s
+    return busy * max(terms.work_s, memory_s) + terms.dispatch_s + terms.fork_join_s + terms.panels_s + terms.pages_s
+
+
+def _weights_per_s(machine: Machine, config: Config, pages: Pages) -> float:
+    """Bytes of weights a second that all members together read from DRAM.
+
+    A member reads from another node more slowly in proportion to its latency (`Machine.interleaved_latency`); a node
+    gives no more than its controllers do.
+    """
+    nodes = len(machine.nodes)
+    spanned = range(min(nodes, -(-config.groups * nodes // machine.counts["groups"])))
+    homes: Sequence[int] = range(nodes) if pages == "interleaved" else (0,)
+    distances = machine.distances
+    slower = 1.0
+    if distances is not None:
+        slower = sum(distances[a][b] / distances[a][a] for a in spanned for b in homes) / len(spanned) / len(homes)
+    drawn = machine.core_dram_bytes_per_s * config.cores / slower
+    node = machine.memory.node_bandwidth_bytes_per_s
+    given = machine.dram_bytes_per_s if node is None else min(machine.dram_bytes_per_s, node.value * len(homes))
+    return min(drawn, given)
