@@ -1,4 +1,4 @@
-# make demo | test | lint | soak | clean. Needs Python 3.11 to 3.13; everything else goes into .venv.
+# make demo | test | lint | study | soak | clean. Needs Python 3.11 to 3.13; everything else goes into .venv.
 # PIP_FLAGS is passed to pip, for instance to take the CPU build of PyTorch from its index (see README).
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -7,7 +7,7 @@ PIP_FLAGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint soak clean
+.PHONY: demo test lint study soak clean
 
 demo: .venv/installed
 	@mkdir -p demo
@@ -24,6 +24,9 @@ test: .venv/tested lint
 	@$(BIN)/python -m pytest -m "not soak and not machine" -n 2
 	@echo "== Tests that need the cores of this machine"
 	@$(BIN)/python -m pytest -m "not soak and machine"
+
+study: .venv/installed
+	$(BIN)/mapper study --topo sg2042
 
 soak: .venv/tested
 	@echo "== Everything, also what is too long for every change: tests that run beside each other"

@@ -9,6 +9,8 @@ import pytest
 
 MACHINE = {"failures", "measure", "study"}
 """Folders whose tests start workers or measure."""
+PURE = {"sg2042"}
+"""Folders in these that do not."""
 
 
 def pytest_configure() -> None:
@@ -21,7 +23,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests that are not run beside others."""
     for item in items:
-        if MACHINE.intersection(item.path.parts):
+        if MACHINE.intersection(item.path.parts) and not PURE.intersection(item.path.parts):
             item.add_marker(pytest.mark.machine)
 
 

@@ -26,6 +26,7 @@ from mapper.cli import (
     run,
     schema,
     simulate,
+    study,
     topo,
     tune,
 )
@@ -57,6 +58,7 @@ app.command("bundle")(bundle.bundle_command)
 app.command("calibrate")(calibrate.calibrate_command)
 app.command("profile")(profile.profile_command)
 app.command("simulate")(simulate.simulate_command)
+app.command("study")(study.study_command)
 app.command("tune")(tune.tune_command)
 app.add_typer(topo.app, name="topo")
 app.add_typer(model.app, name="model")

@@ -17,12 +17,13 @@ or from seconds an element (the rest), and speed is team / (1 + imbalance · log
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mapper.cost.configurations import Config, configurations
-from mapper.cost.forms import Form, form
+from mapper.cost.forms import Form, forms
 from mapper.cost.paths import DISPATCH_A_TURN, Course, course, path_of, rule_of
 from mapper.cost.residency import DRAM, GROUP, PACKAGE, caches_of
 from mapper.cost.table import CostTable
@@ -78,11 +79,13 @@ def roofline(
     *,
     path: Path | None = None,
     alone: bool = False,
+    shapes: Sequence[Form] | None = None,
 ) -> CostTable:
     """The cost table of `graph` on `machine` for `configs` (all of the machine's, where not given).
 
     `path` is the back end's way to execute ops (the machine's, where not given). `alone` says that one replica has
-    the machine to itself: its caches whole, and cores that others do not slow down.
+    the machine to itself: its caches whole, and cores that others do not slow down. `shapes` are the graph's `forms`,
+    for who costs it many times.
 
     Raises: BadInput when the machine file lacks a figure for an op kind of the graph.
     """
@@ -93,8 +96,7 @@ def roofline(
     compute, fork_join, dram = np.zeros((*shape, 3)), np.zeros(shape), np.zeros(shape)
     dispatch, spread = np.zeros(len(graph.ops)), np.zeros(shape)
     like: dict[tuple[Form, str, float, int, int, int], int] = {}  # layers repeat: ops of one shape cost the same
-    for v, op in enumerate(graph.ops):
-        shown = form(op, graph.program)
+    for v, (op, shown) in enumerate(zip(graph.ops, shapes or forms(graph), strict=True)):
         u = like.setdefault((shown, op.kind, op.flop, op.touched_bytes, op.footprint_bytes, op.nodes), v)
         if u != v:
             for figures in (compute, fork_join, dram, dispatch, spread):

@@ -181,6 +181,13 @@ class Solution:
         return sum(stage.load_s for stage in self.stages)
 
 
+def _dram_bytes_per_s(machine: Machine) -> float:
+    """What DRAM can serve a plan at most: no more than its packages give, nor all its nodes together."""
+    node = machine.memory.node_bandwidth_bytes_per_s
+    nodes = math.inf if node is None else node.value * len(machine.nodes)
+    return min(machine.dram_bytes_per_s, nodes)
+
+
 def problem_of(graph: Graph, machine: Machine, table: CostTable, limits: Limits | None = None) -> Problem:
     """The instance for `graph` on `machine`: distances are taken at their least, so that its optimum is a bound.
 
@@ -211,7 +218,7 @@ def problem_of(graph: Graph, machine: Machine, table: CostTable, limits: Limits 
         cores_per_group=size,
         cores=counts["cores"] if size > 1 else counts["groups"],
         caches=table.caches,
-        dram_bytes_per_s=machine.dram_bytes_per_s,
+        dram_bytes_per_s=_dram_bytes_per_s(machine),
         handoff_s=machine.overheads.handoff_s.value,
         link_bytes_per_s=tuple(map(machine.link_bytes_per_s, nearest_of)),
         together=(*_together(graph), *(_positions(graph, ops) for ops in limits.together)),

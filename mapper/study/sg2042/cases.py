@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+from mapper.cost.forms import Form, forms
 from mapper.graph.model import Graph
 from mapper.plans.source import graph_of_source
 
@@ -29,7 +30,17 @@ class Case:
         """Its graph, traced once a process."""
         return _graph(self.model, self.batch)
 
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """The forms of its ops."""
+        return _forms(self.model, self.batch)
+
 
 @cache
 def _graph(model: str, batch: int) -> Graph:
     return graph_of_source(model, {"batch": batch} if batch > 1 else None)[0]
+
+
+@cache
+def _forms(model: str, batch: int) -> tuple[Form, ...]:
+    return forms(_graph(model, batch))

@@ -22,6 +22,7 @@ from mapper.plans.model import Predicted
 from mapper.solver.placement.strategies import OPTIMAL, STRATEGIES
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
+from mapper.study.sg2042.cases import Case
 
 PLAN_S = 10.0
 """Seconds that the search for one mapping may take."""
@@ -45,10 +46,10 @@ class Mapping:
         return tuple(dict.fromkeys(stage.config for stage in self.placed))
 
 
-def table_of(graph: Graph, machine: Machine, mappings: Sequence[Mapping], path: Path | None = None) -> CostTable:
+def table_of(case: Case, machine: Machine, mappings: Sequence[Mapping], path: Path | None = None) -> CostTable:
     """The costs that `mappings` need."""
     configs = dict.fromkeys(config for mapping in mappings for config in mapping.configs)
-    return roofline(graph, machine, tuple(configs), path=path)
+    return roofline(case.graph, machine, tuple(configs), path=path, shapes=case.forms)
 
 
 def costed(graph: Graph, machine: Machine, table: CostTable, mapping: Mapping) -> Predicted:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mapper.cost.configurations import Config
-from mapper.cost.forms import Form, form
+from mapper.cost.forms import Form, forms
 from mapper.cost.paths import path_of
 from mapper.cost.residency import DRAM, PACKAGE
 from mapper.cost.roofline import Roofline, Terms
@@ -44,12 +44,17 @@ def teams(machine: Machine) -> list[int]:
     return found if found[-1] == cores else [*found, cores]
 
 
-def native_s(graph: Graph, machine: Machine, native: Native, path: Path | None = None) -> float:
-    """Seconds of one item: period and latency are the same, since items go one after another."""
-    return sum(op_seconds(graph, machine, native, path))
+def native_s(
+    graph: Graph, machine: Machine, native: Native, path: Path | None = None, shapes: Sequence[Form] | None = None
+) -> float:
+    """Seconds of one item: period and latency are the same, since items go one after another. `shapes` are the graph's
+    `forms`, for who costs it many times."""
+    return sum(op_seconds(graph, machine, native, path, shapes))
 
 
-def op_seconds(graph: Graph, machine: Machine, native: Native, path: Path | None = None) -> list[float]:
+def op_seconds(
+    graph: Graph, machine: Machine, native: Native, path: Path | None = None, shapes: Sequence[Form] | None = None
+) -> list[float]:
     """Seconds of each op, in the graph's order."""
     model = Roofline(machine, path or path_of(machine), alone=True)
     size = machine.cores_per_group
@@ -59,8 +64,7 @@ def op_seconds(graph: Graph, machine: Machine, native: Native, path: Path | None
     rate = _weights_per_s(machine, config, native.pages)
     known: dict[tuple[Form, str, float, int, int, int], float] = {}
     seconds = []
-    for op in graph.ops:
-        shown = form(op, graph.program)
+    for op, shown in zip(graph.ops, shapes or forms(graph), strict=True):
         key = (shown, op.kind, op.flop, op.touched_bytes, op.footprint_bytes, op.nodes)
         if key not in known:
             known[key] = _seconds(op, model.terms(op, shown, config), machine, residency, rate)

@@ -61,14 +61,16 @@ def outcome(
     path: Path | None = None,
 ) -> Outcome:  # fmt: skip
     """What `mappings` and `natives` reach on `machine`, with calls of as many elements as each mapping says."""
+    cases = [Case(model, item) for item in items]
     baseline = {
-        (native, item): native_s(Case(model, item).graph, machine, native, path) for native in natives for item in items
-    }
+        (native, case.batch): native_s(case.graph, machine, native, path, case.forms)
+        for native in natives for case in cases
+    }  # fmt: skip
     rates: dict[tuple[str, int], Rate] = {}
     for batch in dict.fromkeys(mapping.batch for mapping in mappings):
-        graph, mine = Case(model, batch).graph, [m for m in mappings if m.batch == batch]
-        table = table_of(graph, machine, mine, path)
+        case, mine = Case(model, batch), [m for m in mappings if m.batch == batch]
+        table = table_of(case, machine, mine, path)
         for mapping in mine:
-            predicted = costed(graph, machine, table, mapping)
+            predicted = costed(case.graph, machine, table, mapping)
             rates[mapping.name, batch] = Rate(batch / predicted.period_s, batch, predicted.latency_s)
     return Outcome(model, baseline, rates)
