@@ -6,11 +6,12 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
-MACHINE = {"failures", "measure", "study"}
-"""Folders whose tests start workers or measure."""
-PURE = {"sg2042"}
-"""Folders in these that do not."""
+settings.register_profile("change", max_examples=40)
+settings.register_profile("soak", max_examples=200)
+settings.load_profile("change")
+"""Random examples of a property that says nothing else: enough for every change; `make soak` takes more."""
 
 
 def pytest_configure() -> None:
@@ -18,13 +19,6 @@ def pytest_configure() -> None:
     interrupt a command would wait for ever. A handler is not inherited."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that are not run beside others."""
-    for item in items:
-        if MACHINE.intersection(item.path.parts) and not PURE.intersection(item.path.parts):
-            item.add_marker(pytest.mark.machine)
 
 
 @pytest.fixture(autouse=True)

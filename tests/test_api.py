@@ -34,6 +34,7 @@ FUNCTIONS = {
 WITHOUT = {
     "calibrate": "measures for minutes and keeps a journal of it, which is the command's",
     "model list": "a table for people",
+    "study": "the package has that name; the function is mapper.study.sg2042.study.study",
     "schema": "pydantic's own, of the records",
     "doctor": "a table for people",
 }

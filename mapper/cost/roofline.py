@@ -170,7 +170,8 @@ class Roofline:
         overheads = self.machine.overheads
         if overheads.page_fault_s is None or op.write_bytes <= FRESH_BYTES:
             return 0.0
-        at_once = min(float(runs.team), overheads.page_faults_at_once.value)
+        at_once = overheads.page_faults_at_once.value if overheads.page_faults_at_once else 1.0
+        at_once = min(float(runs.team), at_once)
         return op.write_bytes / PAGE_BYTES * overheads.page_fault_s.value / at_once
 
     def spread_s(self, op: Op, config: Config, terms: Terms) -> float:

@@ -132,8 +132,8 @@ class Overheads(Record):
     page_fault_s: NotNegative | None = Field(
         default=None, description="first touch of a page of 4 KiB, by each op that makes a tensor of over 32 MiB"
     )
-    page_faults_at_once: Positive = Field(
-        default=Figure(value=1), description="page faults of a team that the kernel serves side by side"
+    page_faults_at_once: Positive | None = Field(
+        default=None, description="page faults of a team that the kernel serves side by side [one]"
     )
 
 

@@ -240,9 +240,10 @@ def _overheads(machine: Machine) -> Iterator[Row]:
         yield "  each member", overheads.fork_join_factor, lambda v: f"{v:.3g} lines", ""
         yield "  jitter, 64 threads", overheads.fork_join_jitter_s, format_seconds, ""
     if overheads.panel_factor is not None:
-        yield "panel of a product, each member", overheads.panel_factor, lambda v: f"{v:.3g} lines", ""
+        yield "panel, each member", overheads.panel_factor, lambda v: f"{v:.3g} lines", ""
     if overheads.page_fault_s is not None:
-        yield "first touch of a page", overheads.page_fault_s, format_seconds, ""
+        yield "first touch of a page", overheads.page_fault_s, lambda v: f"{v * 1e6:.3g} µs", ""
+    if overheads.page_faults_at_once is not None:
         yield "  side by side", overheads.page_faults_at_once, lambda v: f"{v:.3g}", ""
     yield "memory of a worker", overheads.process_bytes, format_bytes, ""
 

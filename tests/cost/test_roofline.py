@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from hypothesis import given, settings
 
 from mapper.cost.configurations import Config, configurations, parse_configurations
@@ -17,6 +18,7 @@ from mapper.machine.files import load_machine
 from mapper.machine.model import Machine
 from tests.planning.graphs import graphs, machines
 from tests.planning.test_machines import with_figure
+from tests.tracing import traced
 
 SG2042 = load_machine("sg2042")
 
@@ -99,6 +101,7 @@ def test_weights_of_a_team_that_spans_nodes_are_read_at_the_distances_between_th
     weights = [{"name": "w", "bytes": 10**9, "touched_bytes": 10**9}]
     streams = graph(kind="matmul", flop=1e8, elements=10**6, weights=weights)
     slow = with_figure(SG2042, "memory", package_bandwidth_bytes_per_s=None)
+    slow = with_figure(slow, "overheads", panel_factor=None)
     uniform = slow.model_copy(update={"distances": None})
     for groups, times in ((4, 1.0), (8, 1.25), (16, 2.0)):
         near, far = (roofline(streams, m, (Config(groups, 4),)).compute_s[0, 0, DRAM] for m in (uniform, slow))
@@ -110,3 +113,22 @@ def test_weights_of_a_team_that_spans_nodes_are_read_at_the_distances_between_th
 
 def test_memory_that_a_package_limits_is_no_slower_for_the_distance() -> None:
     assert SG2042.team_dram_bytes_per_s(64, 16, spread=16) == 38.9e9
+
+
+def test_members_of_a_team_wait_for_each_other_at_each_panel_of_a_product() -> None:
+    """Panels of 256 of the inner dimension, each with a line to every member."""
+    layer = traced(torch.nn.Linear(1000, 512), torch.zeros(512, 1000)).graph
+    config, without = Config(2, 4), with_figure(SG2042, "overheads", panel_factor=None)
+    more = roofline(layer, SG2042, (config,)).compute_s - roofline(layer, without, (config,)).compute_s
+    lines = 3 * SG2042.links["group"].line_s.value + 4 * SG2042.links["node"].line_s.value
+    assert more[0, 0] == pytest.approx([4 * lines] * 3)
+    alone = roofline(layer, SG2042, (Config(1, 1),)).compute_s
+    assert (alone == roofline(layer, without, (Config(1, 1),)).compute_s).all()
+
+
+def test_a_large_result_is_fresh_memory_at_each_call() -> None:
+    small, large = (graph(kind="elementwise", elements=10, write_bytes=size) for size in (32 * 2**20, 33 * 2**20))
+    without = with_figure(SG2042, "overheads", page_fault_s=None)
+    for work, pages in ((small, 0), (large, 33 * 256)):
+        more = roofline(work, SG2042, (Config(1, 1),)).compute_s - roofline(work, without, (Config(1, 1),)).compute_s
+        assert more[0, 0] == pytest.approx([pages * 1.5e-6] * 3)

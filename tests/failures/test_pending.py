@@ -24,6 +24,8 @@ from tests.failures.test_kills import ITEM, batched, descendants
 from tests.failures.test_run_time import LIMIT_S, MLP, alive, log_of, nothing_left, resident_bytes
 from tests.tracing import cuts, machine_here, plan_for, traced
 
+pytestmark = pytest.mark.machine
+
 __all__ = ["nothing_left"]
 
 

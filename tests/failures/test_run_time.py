@@ -26,6 +26,8 @@ from mapper.plans.file import save_plan
 from tests.execution.models import mlp
 from tests.tracing import Traced, cuts, plan_for, traced
 
+pytestmark = pytest.mark.machine
+
 ROOT = Path(__file__).resolve().parents[2]
 MLP = mlp()
 LIMIT_S = 2.0

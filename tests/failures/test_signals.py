@@ -19,9 +19,11 @@ from tests.failures.test_kills import descendants
 from tests.failures.test_run_time import LIMIT_S, MLP, gone, nothing_left, started
 from tests.tracing import cuts, plan_for
 
+pytestmark = pytest.mark.machine
+
 __all__ = ["nothing_left"]
 
-ITEMS = 30_000
+ITEMS = 10_000
 COMMAND = "import sys; from mapper.cli.main import main; print('begun', file=sys.stderr, flush=True); main()"
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -79,7 +81,7 @@ def storm(folder: Path, count: int, longest_s: float) -> None:
 
 
 def test_signals_at_random_moments_end_a_command_with_their_code(tmp_path: Path) -> None:
-    storm(tmp_path, 4, 12.0)
+    storm(tmp_path, 4, 6.0)
 
 
 @pytest.mark.parametrize("number", CODES)

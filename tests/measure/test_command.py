@@ -17,6 +17,8 @@ from mapper.execution.place import Claim
 from mapper.measure.probe import compiled
 from tests.cli.commands import TINY, Result, mapper
 
+pytestmark = pytest.mark.machine
+
 QUICK = ("--rounds", "1", "--seconds", "0.01", "--only", "machine")
 SLOW = ("--rounds", "3", "--seconds", "0.05", "--only", "machine")
 PATIENCE_S = 120.0
@@ -70,6 +72,7 @@ def test_a_quick_calibration_is_a_right_topology_file(tmp_path: Path, cache: Pat
     assert states(cache) == []
 
 
+@pytest.mark.soak
 def test_rates_of_ops_go_into_the_file_and_plans_use_them(tmp_path: Path, cache: Path) -> None:
     """With a spread that refuses nothing: on a busy machine single rounds are far off."""
     file = tmp_path / "host.json"

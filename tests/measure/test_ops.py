@@ -11,6 +11,8 @@ import pytest
 from mapper.errors import ExecutionFailed
 from mapper.measure.software import Software, cpu_seconds
 
+pytestmark = pytest.mark.machine
+
 PUS = sorted(os.sched_getaffinity(0))
 
 

@@ -14,6 +14,8 @@ from mapper.errors import MachineMismatch, SystemRefused
 from mapper.measure import probe
 from mapper.measure.cores import on_cores
 
+pytestmark = pytest.mark.machine
+
 COMPILED = probe.library()
 PUS = sorted(os.sched_getaffinity(0))
 needs_probe = pytest.mark.skipif(COMPILED is None, reason="the probe was not compiled")

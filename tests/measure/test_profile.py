@@ -35,6 +35,8 @@ from tests.cost.profiles import measured
 from tests.planning.test_machines import block_chain
 from tests.program.modules import Case, case
 
+pytestmark = pytest.mark.machine
+
 QUICK = ("--rounds", "1", "--seconds", "0.001", "--budget", "20s", "-q")
 
 

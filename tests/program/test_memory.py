@@ -27,6 +27,7 @@ def peak_bytes(folder: Path, *arguments: str) -> int:
     return int(measured["kib"]) * 1024
 
 
+@pytest.mark.soak
 def test_a_model_of_1_2_gb_is_looked_into(tmp_path: Path) -> None:
     assert peak_bytes(tmp_path, "model", "show", "vit_large") < GB
 

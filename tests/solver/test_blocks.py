@@ -24,7 +24,7 @@ from tests.solver.brute import least_period, outcomes
 from tests.solver.limits import some_limits
 from tests.solver.problems import problems
 
-SOME = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+SOME = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def in_blocks(problem: Problem, most: int, shares: tuple[float, ...] = SHARES) -> Space:

@@ -17,6 +17,8 @@ from mapper.study.bench import overloaded
 from mapper.study.executed import ExecutedPlan, from_schedule
 from mapper.study.rounds import Timed
 
+pytestmark = pytest.mark.machine
+
 
 @given(st.floats(0.5, 5000), st.integers(0, 2**40))
 def test_the_same_seed_gives_the_same_arrivals(rate: float, seed: int) -> None:

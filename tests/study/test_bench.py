@@ -28,6 +28,8 @@ from tests.cli.commands import mapper
 from tests.execution import models
 from tests.tracing import cuts, machine_here, plan_for
 
+pytestmark = pytest.mark.machine
+
 MLP = models.mlp()
 SOURCE = "tests.study.test_bench:model"
 ONE = min(os.sched_getaffinity(0))

@@ -19,6 +19,8 @@ from tests.execution import models
 from tests.study.fakes import Fake, quiet
 from tests.tracing import cuts, plan_for
 
+pytestmark = pytest.mark.machine
+
 MLP = models.mlp()
 
 

@@ -30,6 +30,8 @@ from tests.cli.commands import TINY, mapper
 from tests.planning.test_machines import block_chain
 from tests.study.test_profiling import true_costs
 
+pytestmark = pytest.mark.machine
+
 MACHINE = load_machine("pack:1 numa:1 group:2 core:2")
 QUICK = Settings(rounds=7, screening=3, round_s=0.0)
 
