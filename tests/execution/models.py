@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import nn
 
 from tests.tracing import Traced, traced
 
 
+@cache
 def mlp() -> Traced:
     """Four layers: linear, relu, four times over."""
     torch.manual_seed(0)
@@ -28,6 +31,7 @@ class _Skip(nn.Module):
         return self.third(torch.relu(y)) + x
 
 
+@cache
 def skip() -> Traced:
     """A convolution net whose first result is read by its last op: ops conv, relu, conv, relu, conv, add."""
     torch.manual_seed(1)
@@ -52,6 +56,7 @@ class _Strides(nn.Module):
         }  # fmt: skip
 
 
+@cache
 def strides() -> Traced:
     """Two inputs, seven outputs: transposed, expanded and strided tensors, an input handed through, integers."""
     torch.manual_seed(2)
