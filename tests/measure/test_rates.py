@@ -28,8 +28,8 @@ CONVOLUTIONS = [case for case in CASES if case.sort == "conv"]
 @given(st.floats(1e-7, 1e-4), st.floats(1e-12, 1e-9), st.floats(1e-11, 1e-9))
 def test_a_fit_finds_what_made_the_timings(start: float, unit: float, byte: float) -> None:
     found = fitted(CONVOLUTIONS, [start + unit * c.units + byte * c.weight_bytes for c in CONVOLUTIONS])
-    for case in CONVOLUTIONS:
-        assert found.seconds(case) == pytest.approx(start + unit * case.units + byte * case.weight_bytes, rel=0.05)
+    for case in CONVOLUTIONS:  # a parameter that hardly shows is left out
+        assert found.seconds(case) == pytest.approx(start + unit * case.units + byte * case.weight_bytes, rel=0.1)
 
 
 @given(st.lists(st.floats(1e-7, 1e-1), min_size=4, max_size=4))
