@@ -6,7 +6,7 @@ can be costed again on a machine with other figures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from mapper.cost.configurations import Config, configurations
@@ -26,7 +26,7 @@ from mapper.study.sg2042.cases import Case
 
 PLAN_S = 10.0
 """Seconds that the search for one mapping may take."""
-PIPELINE, COPIES, PLANNED, PLACED = "pipeline", "copies", "planner", "placement"
+PIPELINE, COPIES, PLANNED, PLACED = KINDS = ("pipeline", "copies", "planner", "placement")
 
 Say = Callable[[str], None]
 
@@ -59,19 +59,23 @@ def costed(graph: Graph, machine: Machine, table: CostTable, mapping: Mapping) -
 
 def mappings(
     graph: Graph, machine: Machine, batch: int, limit_s: float | None = None, path: Path | None = None,
-    say: Say = lambda message: None,
+    kinds: Collection[str] = KINDS, say: Say = lambda message: None,
 ) -> list[Mapping]:  # fmt: skip
-    """All mappings of `graph`, whose items have `batch` elements. `limit_s` bounds the latency of one of the planner's;
-    those that there is no room for are left out."""
+    """The mappings of `kinds` for `graph`, whose items have `batch` elements. `limit_s` bounds the latency of one of
+    the planner's; those that there is no room for are left out."""
     table = roofline(graph, machine, configurations(machine), path=path)
     found: list[Mapping] = []
     for name, kind, limits in _wanted(machine, len(graph.ops), limit_s):
+        if kind not in kinds:
+            continue
         say(f"{graph.name}, items of {batch}: {name}")
         placed = _planned(graph, machine, table, limits)
         if placed is not None:
             found.append(Mapping(name, kind, batch, placed))
-    found += _repeated(graph, machine, table, batch)
-    found += _strategies(graph, machine, table, batch)
+    if COPIES in kinds:
+        found += _repeated(graph, machine, table, batch)
+    if PLACED in kinds:
+        found += _strategies(graph, machine, table, batch)
     return found
 
 

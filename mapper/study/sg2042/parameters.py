@@ -108,7 +108,8 @@ MECHANISMS = (
     Mechanism("busy cores", {"/compute/busy_slowdown": 1.0}),
     Mechanism("group loops and batch split (as oneDNN)", {}, path="onednn"),
 )  # fmt: skip
-"""What is taken out in turn. All ratios use the machine without it on both sides, and plans made with it."""
+"""What is taken out in turn: on both sides of the ratio, with mappings made with it; for another path they are made
+anew."""
 
 
 def _has(machine: Machine, pointer: str) -> bool:

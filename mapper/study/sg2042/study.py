@@ -12,6 +12,7 @@ from multiprocessing import get_context
 
 from mapper.jsonio import Record
 from mapper.machine.model import Machine
+from mapper.machine.parts import Path
 from mapper.machine.vary import vary
 from mapper.study.sg2042.cases import CALLS, ITEMS, MODELS, Case
 from mapper.study.sg2042.mappings import PIPELINE, PLACED, Mapping, mappings
@@ -142,6 +143,15 @@ class _OfModel:
         limit = LATENCY_LIMIT * native_s(graph, self.machine, self.all_threads)
         return mappings(graph, self.machine, batch, limit, say=self.say)
 
+    def _pipelines(self, path: Path) -> list[Mapping]:
+        """The pipelines for another path, which are cut elsewhere: as many elements a call as are looked at."""
+        calls = [batch for batch in self.settings.calls if any(item % batch == 0 for item in self._looked_at())]
+        found: list[Mapping] = []
+        for batch in calls:
+            graph = Case(self.model, batch).graph
+            found += mappings(graph, self.machine, batch, None, path, (PIPELINE,), self.say)
+        return found
+
     def result(self) -> Study:
         natives = [
             Native(threads, pages) for threads in teams(self.machine) for pages in ("first touch", "interleaved")
@@ -155,10 +165,11 @@ class _OfModel:
             influences=tuple(self._influences(central)), knockouts=tuple(self._knockouts(central)),
         )  # fmt: skip
 
-    def _on(self, machine: Machine, items: Sequence[int], **more: object) -> Outcome:
-        """What the mappings that are not there for their placement reach on another machine."""
-        moving = [mapping for mapping in self.found if mapping.kind != PLACED]
-        return outcome(self.model, machine, moving, [self.all_threads], items, **more)  # type: ignore[arg-type]
+    def _on(self, machine: Machine, items: Sequence[int], path: Path | None = None) -> Outcome:
+        """What the mappings that are not there for their placement reach on another machine; on another path, the
+        pipelines that are made for it."""
+        moving = [m for m in self.found if m.kind != PLACED] if path is None else self._pipelines(path)
+        return outcome(self.model, machine, moving, [self.all_threads], items, path)
 
     def _sampled(self) -> Iterator[Outcome]:
         """The outcomes on machines with drawn figures: the same ones for every model."""
