@@ -64,6 +64,7 @@ def bits(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous().view(torch.uint8)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", IN_PLACE)
 def test_bits_are_the_same_in_place_and_not(name: str) -> None:
     need(name)

@@ -24,14 +24,14 @@ from mapper.execution.sources.bundle import write_bundle
 from mapper.execution.sources.source import source_of
 from mapper.program.model import TensorType
 from mapper.program.split import split
-from tests.backends.stages import BRIEFLY, COMPILED, MLP, NOT_FIRST, NOT_FIRST_FEWER, need, two_stages
+from tests.backends.stages import BRIEFLY, MLP, NOT_FIRST, NOT_FIRST_FEWER, need, two_stages
 from tests.cli.commands import mapper
 from tests.execution import models
 from tests.program.modules import NAMES, case
 from tests.tracing import cuts, plan_for, traced
 
 
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("name", ["onnxruntime", *NOT_FIRST])
 @pytest.mark.usefixtures("own_cache")
 def test_replicas_and_teams_are_within_tolerance_and_compiled_once(name: str) -> None:
     need(name)
