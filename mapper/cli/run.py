@@ -80,7 +80,6 @@ def run_command(
     if profile is not None and (remap or oversubscribe):
         raise UsageError("loads on other cores than the planned ones say nothing of them",
                          advice="Leave out --profile, or plan for this machine.")  # fmt: skip
-    limit = parse_seconds(timeout) or None
     results, measured = _targets(output or [])
     loaded, bundle = _opened(plan, model, trust)
     with Progress(quiet) as line:
@@ -88,16 +87,15 @@ def run_command(
         try:
             measurement = run(
                 loaded, bundle, items=items, warmup=warmup, inputs=given, results=results, compare=compare, seed=seed,
-                tolerance=tolerance, remap=remap, oversubscribe=oversubscribe, timeout_s=limit, backend=backend,
-                logs=logs, timeline=partial(write_timeline, trace) if trace is not None else None,
+                tolerance=tolerance, remap=remap, oversubscribe=oversubscribe, timeout_s=parse_seconds(timeout) or None,
+                backend=backend, logs=logs, timeline=None if trace is None else partial(write_timeline, trace),
                 say=line.say, progress=Rate(line.say).told,
             )  # fmt: skip
         except OutputsDiffer as error:
             line.clear()
             _emit(error.measurement, json, measured, [measured])
             raise
-    if profile is not None:
-        _record(profile, loaded, measurement)
+    _record(profile, loaded, measurement)
     _emit(measurement, json, measured, [results, measured, profile, trace])
 
 
@@ -113,8 +111,10 @@ def _opened(path: Path, model: str | None, trust: bool) -> tuple[Plan, Bundle | 
     return trusted(load_plan(path), model=model, trust=trust), None
 
 
-def _record(profile: Path, plan: Plan, measurement: Measurement) -> None:
-    """Adds what the stages took to the profile file."""
+def _record(profile: Path | None, plan: Plan, measurement: Measurement) -> None:
+    """Adds what the stages took to the profile file, if there is to be one."""
+    if profile is None:
+        return
     from mapper.measure.profile import add_to, recorded
 
     add_to(profile, recorded(plan, measurement))

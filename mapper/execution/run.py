@@ -69,18 +69,16 @@ def run(
     `reference_of` for what is compared with what). That is computed before, for the first `compare` different items
     (None: the first 4 of a file, else all), and kept in memory.
 
-    Raises: OutputsDiffer, with the measurement, when outputs are further off; BadInput when a file is not what it has
-    to be; SystemRefused when `results` cannot be written; what `Executor` raises.
+    Raises: OutputsDiffer, with the measurement, when outputs are further off; BadInput for a file that is not what it
+    has to be; SystemRefused when `results` cannot be written; what `Executor` raises.
     """
     _require_counts(items, warmup, compare)
-    plan = with_backend(plan, backend)
-    backend_called(plan.request.backend).require(compiling=False)
+    plan = _computed_by(plan, backend)
     source = _source(plan, model)
     del model
     given = _given(plan, source, inputs, seed)
     reference = _reference(plan, source, list(itertools.islice(given.items, compare or given.compared)), tolerance)
-    count = given.items_to_run if items is None else items
-    warmup = given.warmup if warmup is None else warmup
+    count, warmup = given.counts(items, warmup)
     notes = [*given.notes, *(converted(source.program) if results is not None else [])]
     executor = Executor(
         plan, source, machine=machine, remap=remap, oversubscribe=oversubscribe, timeout_s=timeout_s, logs=logs,
@@ -90,9 +88,8 @@ def run(
     del source  # with it go the weights, once the executor has shared them
     with torch_threads(1), written as put:  # comparing must not start threads on the cores of workers
         with executor, executor.beside():
-            stream = MeasuredStream(
-                executor, given.items, len(given.items), reference, tolerance, endless=given.endless
-            )
+            distinct = len(given.items)
+            stream = MeasuredStream(executor, given.items, distinct, reference, tolerance, endless=given.endless)
             stream.run(warmup, count, progress, put)
             if timeline is not None:
                 timeline(executor.timeline())
@@ -100,6 +97,13 @@ def run(
         if stream.wrong is not None:
             raise OutputsDiffer(stream.wrong, measurement)
     return measurement
+
+
+def _computed_by(plan: Plan, backend: str | None) -> Plan:
+    """`plan` with its back end, or with `backend`, which must be there."""
+    plan = with_backend(plan, backend)
+    backend_called(plan.request.backend).require(compiling=False)
+    return plan
 
 
 def _require_counts(items: int | None, warmup: int | None, compare: int | None) -> None:
@@ -120,6 +124,10 @@ class _Given:
     endless: bool
     rows: bool = False
     notes: Sequence[str] = ()
+
+    def counts(self, items: int | None, warmup: int | None) -> tuple[int, int]:
+        """How many items to measure and to warm up with, where nobody says."""
+        return self.items_to_run if items is None else items, self.warmup if warmup is None else warmup
 
 
 def _given(plan: Plan, source: Source, inputs: Sequence[Item] | Path | None, seed: int) -> _Given:

@@ -19,7 +19,8 @@ from mapper.cost.transfer import transfer_s
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.machine.parts import DISTANCES, Distance, Path
-from mapper.plans.evaluate import Evaluation, dram_of_nodes, is_spread
+from mapper.plans.dram import dram_of_nodes, is_spread
+from mapper.plans.evaluate import Evaluation
 from mapper.plans.model import FEEDER, Stage
 
 ARITHMETIC, WEIGHTS, ACTIVATIONS = "arithmetic", "weights", "activations"

@@ -18,7 +18,8 @@ from mapper.cost.table import GIVEN, CostTable
 from mapper.graph.model import Graph
 from mapper.jsonio import plain, sha256
 from mapper.machine.model import Machine
-from mapper.plans.evaluate import Placed, evaluate, is_spread
+from mapper.plans.dram import is_spread
+from mapper.plans.evaluate import Placed, evaluate
 from mapper.plans.micro_batches import in_items
 from mapper.plans.model import Plan, Predicted, Stage
 

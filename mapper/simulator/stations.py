@@ -8,7 +8,7 @@ from mapper.backends.registry import backend_called
 from mapper.cost.transfer import transfer_s
 from mapper.machine.model import Machine
 from mapper.machine.parts import DISTANCES
-from mapper.plans.evaluate import dram_of_replica
+from mapper.plans.dram import dram_of_replica
 from mapper.plans.model import FEEDER, Plan, Stage
 from mapper.simulator.contention import Draws
 

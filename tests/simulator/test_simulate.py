@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import mapper
 from mapper.errors import UsageError
-from mapper.plans.evaluate import dram_of_nodes
+from mapper.plans.dram import dram_of_nodes
 from mapper.plans.model import Plan
 from mapper.plans.source import graph_of_source
 from mapper.plans.timeline import Doing, Span
