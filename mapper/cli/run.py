@@ -40,9 +40,7 @@ def run_command(
     plan: PlanFile,
     model: NamedModel = None,
     trust: Trust = False,
-    items: Annotated[
-        int | None, typer.Option(min=1, help="Items to measure [100; of a file: all of it, once].")
-    ] = None,
+    items: Annotated[int | None, typer.Option(min=1, help="Items to measure [100; of a file: all, once].")] = None,
     warmup: Annotated[
         int | None,
         typer.Option(min=0, help="Items before them [as many as are in flight, and 4; of a file: none]."),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from mapper.execution.backend import bits_equal, rounding
 from mapper.execution.executor import Executor
+from mapper.execution.items_file import ItemsFile
 from mapper.execution.measurement import Accuracy, Measurement, measured_stage, measured_worker
 from mapper.execution.reference import Difference, Outputs, Reference, accuracy_of, difference_of, limits_of
 from mapper.host.load import Others
@@ -26,15 +27,15 @@ Progress = Callable[[int, int], None]
 
 
 class MeasuredStream:
-    """`items` (`distinct` of them, begun anew as often as needed) through `executor`: `warmup` first, then as many as
+    """`items` (begun anew as often as needed) through `executor`: `warmup` first, then as many as
     are measured, from the first one on. Outputs of the first items are compared with `reference`, which may have fewer
     than there are items. With `endless`, more items follow, so that the last ones meet full stages."""
 
     def __init__(
-        self, executor: Executor, items: Iterable[Sequence[torch.Tensor]], distinct: int, reference: Reference,
+        self, executor: Executor, items: ItemsFile | Sequence[Sequence[torch.Tensor]], reference: Reference,
         tolerance: float | None, *, endless: bool,
     ) -> None:  # fmt: skip
-        self.executor, self.items, self.distinct, self.reference = executor, items, distinct, reference
+        self.executor, self.items, self.distinct, self.reference = executor, items, len(items), reference
         self.endless = endless
         self.identical, self.largest, self.relative = True, 0.0, 0.0
         self.limits = limits_of(executor.plan, reference, tolerance)

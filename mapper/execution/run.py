@@ -56,13 +56,14 @@ def run(
     timeline: Callable[[Timeline], None] | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Measurement:
-    """Executes `plan` over `warmup` + `items` items and measures the latter.
+    """Executes `plan` over `warmup` + `items` items and measures the latter. `model` is what `Executor` takes; without
+    it, the plan's own model is built again.
 
-    `model` is what `Executor` takes; without it, the plan's own model is built again. `inputs` are the items, taken in
-    turn; without them, a few random ones (of `seed`). An `.npz` file of items (see `items_file`) is run once, without
-    a warm-up, unless `items` and `warmup` say otherwise. `results` is an `.npz` file for the outputs of the measured
-    items, written while they come, and there only if they are right. `backend` computes instead of the plan's; `say`
-    is told what it compiles, and `timeline` what every worker did with its last `TRACED` calls, and when.
+    `inputs` are the items, taken in turn; without them, a few random ones (of `seed`). An `.npz` file of items (see
+    `items_file`) is run once, without a warm-up, unless `items` and `warmup` say otherwise. `results` is an `.npz` file
+    for the outputs of the measured items, written while they come, and there only if they are right. `backend` computes
+    instead of the plan's; `say` is told what it compiles, and `timeline` what every worker did with its last `TRACED`
+    calls, and when.
 
     Outputs must be those of the unsplit model bit by bit, for back ends other than eager within what the back end
     states; with `tolerance`, differences up to that part of a tensor's largest magnitude are allowed (see
@@ -88,8 +89,7 @@ def run(
     del source  # with it go the weights, once the executor has shared them
     with torch_threads(1), written as put:  # comparing must not start threads on the cores of workers
         with executor, executor.beside():
-            distinct = len(given.items)
-            stream = MeasuredStream(executor, given.items, distinct, reference, tolerance, endless=given.endless)
+            stream = MeasuredStream(executor, given.items, reference, tolerance, endless=given.endless)
             stream.run(warmup, count, progress, put)
             if timeline is not None:
                 timeline(executor.timeline())
