@@ -70,8 +70,7 @@ def run(
     `reference_of` for what is compared with what). That is computed before, for the first `compare` different items
     (None: the first 4 of a file, else all), and kept in memory.
 
-    Raises: OutputsDiffer, with the measurement, when outputs are further off; BadInput for a file that is not what it
-    has to be; SystemRefused when `results` cannot be written; what `Executor` raises.
+    Raises: OutputsDiffer, with the measurement; BadInput for a file; SystemRefused for `results`; what `Executor` raises.
     """
     _require_counts(items, warmup, compare)
     plan = _computed_by(plan, backend)
@@ -85,9 +84,9 @@ def run(
         plan, source, machine=machine, remap=remap, oversubscribe=oversubscribe, timeout_s=timeout_s, logs=logs,
         traced=0 if timeline is None else TRACED, say=say,
     )  # fmt: skip
-    written = _results(results, plan, source, count, given.rows)
-    del source  # with it go the weights, once the executor has shared them
-    with torch_threads(1), written as put:  # comparing must not start threads on the cores of workers
+    # comparing must not start threads on the cores of workers
+    with torch_threads(1), _results(results, plan, source, count, given.rows) as put:
+        del source  # with it go the weights, once the executor has shared them
         with executor, executor.beside():
             stream = MeasuredStream(executor, given.items, reference, tolerance, endless=given.endless)
             stream.run(warmup, count, progress, put)
