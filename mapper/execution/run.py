@@ -70,7 +70,7 @@ def run(
     `reference_of` for what is compared with what). That is computed before, for the first `compare` different items
     (None: the first 4 of a file, else all), and kept in memory.
 
-    Raises: OutputsDiffer, with the measurement; BadInput for a file; SystemRefused for `results`; what `Executor` raises.
+    Raises: OutputsDiffer, with the measurement; BadInput for files; SystemRefused for `results`; what `Executor` does.
     """
     _require_counts(items, warmup, compare)
     plan = _computed_by(plan, backend)
@@ -84,8 +84,7 @@ def run(
         plan, source, machine=machine, remap=remap, oversubscribe=oversubscribe, timeout_s=timeout_s, logs=logs,
         traced=0 if timeline is None else TRACED, say=say,
     )  # fmt: skip
-    # comparing must not start threads on the cores of workers
-    with torch_threads(1), _results(results, plan, source, count, given.rows) as put:
+    with torch_threads(1), _results(results, plan, source, count, given.rows) as put:  # no threads on workers' cores
         del source  # with it go the weights, once the executor has shared them
         with executor, executor.beside():
             stream = MeasuredStream(executor, given.items, reference, tolerance, endless=given.endless)
