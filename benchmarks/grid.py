@@ -8,17 +8,28 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mapper.errors import BadInput, MapperError, MissingFeature
+from mapper.execution.place import Claim
+from mapper.execution.sources.source import Source
+from mapper.graph.model import Graph
+from mapper.machine.discover import discover
+from mapper.machine.files import load_machine
+from mapper.machine.model import Machine
+from mapper.measure.profile import pus_here
+from mapper.study.rounds import Say
+from mapper.study.trials import Named, Trial, trials_of
 
-Work = Callable[[str, str, argparse.Namespace, Callable[[str], None]], Sequence[Any]]
+Work = Callable[[str, str, argparse.Namespace, Say], Sequence[Any]]
 """Measures a model with a back end: dataclasses that name both as `model` and `backend`."""
 
 LEFT_OUT = 75
+SEATS = 3
+"""Plans that are up at the same time."""
 
 
 def parser_of(text: str | None, models: Sequence[str], backends: Sequence[str]) -> argparse.ArgumentParser:
@@ -31,6 +42,21 @@ def parser_of(text: str | None, models: Sequence[str], backends: Sequence[str]) 
     parser.add_argument("--report", action="store_true", help="only tell what the file has")
     parser.add_argument("--one", nargs=2, metavar=("MODEL", "BACKEND"), help=argparse.SUPPRESS)
     return parser
+
+
+def machine_of(args: argparse.Namespace) -> Machine:
+    """This machine, as `--topo` describes it."""
+    return load_machine(args.topo) if args.topo else discover()
+
+
+def trials_in_turn(
+    plans: Sequence[Named], graph: Graph, machine: Machine, source: Source, args: argparse.Namespace, say: Say
+) -> Iterator[Trial]:
+    """Measures `plans`, a few at a time, each few in `--rounds` interleaved rounds of `--seconds`."""
+    with Claim(pus_here(machine, discover())):
+        for start in range(0, len(plans), SEATS):
+            now = plans[start : start + SEATS]
+            yield from trials_of(now, graph, machine, source, args.rounds, args.seconds, say)
 
 
 def measured(args: argparse.Namespace, work: Work) -> list[dict[str, Any]]:

@@ -22,18 +22,14 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.grid import measured, parser_of
+from benchmarks.grid import machine_of, measured, parser_of, trials_in_turn
 from mapper.backends.registry import EAGER
 from mapper.cost.configurations import Config, configurations
 from mapper.cost.table import CostTable
 from mapper.execution.backend import with_backend
-from mapper.execution.place import Claim
 from mapper.execution.sources.source import realised_source
 from mapper.graph.model import Graph
-from mapper.machine.discover import discover
-from mapper.machine.files import load_machine
 from mapper.machine.model import Machine
-from mapper.measure.profile import pus_here
 from mapper.measure.spread import middle_half
 from mapper.plans.check import mapping_of
 from mapper.plans.costs import profile_costs
@@ -42,11 +38,10 @@ from mapper.plans.source import graph_of_source
 from mapper.reports.table import table
 from mapper.study.contenders import contenders
 from mapper.study.profile import Say, Settings, profile
-from mapper.study.trials import Named, Trial, trials_of
+from mapper.study.trials import Named, Trial
 
 TARGET_ERROR, TARGET_RANK, TARGET_SPAN = 0.1, 0.9, 2.0
 MODELS = ("mobilenetv2", "resnet18", "vit", "bert")
-SEATS = 3
 
 
 @dataclass
@@ -78,26 +73,18 @@ def main() -> None:
 
 def sampled(name: str, backend: str, args: argparse.Namespace, say: Say) -> list[Sample]:
     """The plans of one model with one back end."""
-    machine = load_machine(args.topo) if args.topo else discover()
+    machine = machine_of(args)
     graph, reference = graph_of_source(name)
     made = profile(graph, machine, reference, backend=backend, settings=Settings(args.budget), say=say)
     costs = profile_costs(made.profile, graph, machine)
-    known = contenders(graph, machine, reference, 1, backend, say=say).plans
-    plans: list[Named] = [(tuple(names), plan) for names, plan in known]
+    plans: list[Named] = contenders(graph, machine, reference, 1, backend, say=say).named
+    chosen = plans[0][1]
     rng = random.Random(f"{args.seed} {name}")
     for i in range(args.plans):
-        mapping = drawn(graph, machine, rng)
-        found = evaluate(graph, machine, costs, mapping)
-        changes = {"stages": found.stages, "edges": found.edges, "predicted": found.predicted}
-        plans.append(((f"random {i}",), with_backend(known[0][1].model_copy(update=changes), backend)))
-    source = realised_source(known[0][1])
-    samples = []
-    with Claim(pus_here(machine, discover())):
-        for start in range(0, len(plans), SEATS):
-            now = plans[start : start + SEATS]
-            trials = trials_of(now, graph, machine, source, args.rounds, args.seconds, say)
-            samples += [sample_of(name, backend, trial, graph, machine, costs) for trial in trials]
-    return samples
+        found = evaluate(graph, machine, costs, drawn(graph, machine, rng))
+        plans.append(((f"random {i}",), with_backend(found.in_plan(chosen), backend)))
+    trials = trials_in_turn(plans, graph, machine, realised_source(chosen), args, say)
+    return [sample_of(name, backend, trial, graph, machine, costs) for trial in trials]
 
 
 def sample_of(name: str, backend: str, trial: Trial, graph: Graph, machine: Machine, costs: CostTable) -> Sample:

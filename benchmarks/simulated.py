@@ -16,18 +16,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.grid import measured, parser_of
+from benchmarks.grid import machine_of, measured, parser_of, trials_in_turn
 from mapper.backends.registry import EAGER
 from mapper.cost.configurations import configurations
 from mapper.cost.roofline import roofline
-from mapper.cost.table import CostTable
-from mapper.execution.place import Claim
 from mapper.execution.sources.source import realised_source
-from mapper.graph.model import Graph
-from mapper.machine.discover import discover
-from mapper.machine.files import load_machine
-from mapper.machine.model import Machine
-from mapper.measure.profile import pus_here
 from mapper.measure.spread import middle_half
 from mapper.plans.check import mapping_of
 from mapper.plans.costs import profile_costs
@@ -39,10 +32,8 @@ from mapper.reports.table import table
 from mapper.simulator.simulate import simulate
 from mapper.study.contenders import contenders
 from mapper.study.profile import Say, Settings, profile
-from mapper.study.trials import trials_of
 
 TARGET = 0.15
-SEATS = 3
 
 
 @dataclass
@@ -72,9 +63,9 @@ def main() -> None:
 
 def compared(name: str, backend: str, args: argparse.Namespace, say: Say) -> list[Row]:
     """The plans of one model with one back end."""
-    machine = load_machine(args.topo) if args.topo else discover()
+    machine = machine_of(args)
     graph, reference = graph_of_source(name)
-    plans = [(tuple(names), plan) for names, plan in contenders(graph, machine, reference, 1, backend, say=say).plans]
+    plans = contenders(graph, machine, reference, 1, backend, say=say).named
     if args.profile:
         made = profile(graph, machine, reference, backend=backend, settings=Settings(args.budget), say=say)
         costs = profile_costs(made.profile, graph, machine)
@@ -82,22 +73,13 @@ def compared(name: str, backend: str, args: argparse.Namespace, say: Say) -> lis
         costs = roofline(graph, machine, configurations(machine))
     source = realised_source(plans[0][1])
     rows = []
-    with Claim(pus_here(machine, discover())):
-        for start in range(0, len(plans), SEATS):
-            now = plans[start : start + SEATS]
-            for trial in trials_of(now, graph, machine, source, args.rounds, args.seconds, say):
-                costed = with_costs(trial.plan, graph, machine, costs)
-                rows.append(Row(
-                    name, backend, trial.name, kind_of(trial.plan), simulate(costed).period_s,
-                    costed.predicted.period_s, 1 / trial.rate_per_s, middle_half(trial.rates), trial.others_busy,
-                ))  # fmt: skip
+    for trial in trials_in_turn(plans, graph, machine, source, args, say):
+        costed = evaluate(graph, machine, costs, mapping_of(trial.plan)).in_plan(trial.plan)
+        rows.append(Row(
+            name, backend, trial.name, kind_of(trial.plan), simulate(costed).period_s, costed.predicted.period_s,
+            1 / trial.rate_per_s, middle_half(trial.rates), trial.others_busy,
+        ))  # fmt: skip
     return rows
-
-
-def with_costs(plan: Plan, graph: Graph, machine: Machine, costs: CostTable) -> Plan:
-    """`plan` with the loads that `costs` say."""
-    found = evaluate(graph, machine, costs, mapping_of(plan))
-    return plan.model_copy(update={"stages": found.stages, "edges": found.edges, "predicted": found.predicted})
 
 
 def kind_of(plan: Plan) -> str:

@@ -15,12 +15,11 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.grid import measured, parser_of
+from benchmarks.grid import machine_of, measured, parser_of
 from mapper.backends.registry import BACKENDS
 from mapper.execution.place import Claim
 from mapper.execution.sources.source import realised_source
 from mapper.machine.discover import discover
-from mapper.machine.files import load_machine
 from mapper.measure.profile import pus_here
 from mapper.plans.model import Plan
 from mapper.plans.source import graph_of_source
@@ -65,11 +64,11 @@ def main() -> None:
 
 def tuned(name: str, backend: str, args: argparse.Namespace, say: Say) -> list[Row]:
     """One model with one back end."""
-    machine = load_machine(args.topo) if args.topo else discover()
+    machine = machine_of(args)
     graph, reference = graph_of_source(name)
     settings = Settings(args.rounds, round_s=args.seconds, budget_s=args.budget)
     made = tune(graph, machine, reference, backend=backend, settings=settings, say=say)
-    others = [(tuple(names), plan) for names, plan in contenders(graph, machine, reference, 1, backend, say=say).plans]
+    others = contenders(graph, machine, reference, 1, backend, say=say).named
     rivals = [other for other in others if not alike(other[1], made.plan)]
     reached = {tried.name: tried.measured_per_s for tried in made.tuning.tried}
     best = max(rivals, key=lambda rival: reached[" = ".join(rival[0])], default=None)

@@ -11,7 +11,6 @@ from mapper.cli.output import Json, PlanFile, emit_json, width
 from mapper.errors import BadInput
 
 if TYPE_CHECKING:
-    from mapper.plans.model import Plan
     from mapper.plans.timeline import Timeline
     from mapper.simulator.simulate import Arrivals
 
@@ -39,13 +38,14 @@ def simulate_command(
 ) -> None:
     """Simulate a plan on its machine: throughput, latencies, who is busy, who waits for whom."""
     from mapper import jsonio
+    from mapper.plans.file import load_plan
     from mapper.plans.timeline import Span, Timeline
     from mapper.reports.gantt import gantt_text
     from mapper.reports.simulate import simulated_text
     from mapper.simulator.simulate import simulate
     from mapper.units import parse_fraction
 
-    made, spans = _opened(plan), list[Span]()
+    made, spans = load_plan(plan), list[Span]()
     found = simulate(
         made, items=items, warmup=warmup, arrivals=_arrivals(arrivals), spread=parse_fraction(jitter), seed=seed,
         watch=spans.append if trace is not None or gantt else None,
@@ -76,14 +76,6 @@ def write_timeline(path: Path, timeline: Timeline) -> None:
         jsonio.write_text(path, jsonio.dumps(trace_events(timeline)))
     else:
         draw_gantt(timeline, path)
-
-
-def _opened(path: Path) -> Plan:
-    """The plan at `path`, or in the bundle there."""
-    from mapper.execution.sources.bundle import open_bundle
-    from mapper.plans.file import load_plan
-
-    return open_bundle(path).plan if path.is_dir() else load_plan(path)
 
 
 def _arrivals(text: str) -> Arrivals:

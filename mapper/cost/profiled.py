@@ -30,7 +30,7 @@ from mapper.cost.profile import PROFILE, MeasuredOps, Profile, Source, require_s
 from mapper.cost.residency import DRAM, GROUP, PACKAGE
 from mapper.cost.table import Array, CostTable
 from mapper.cost.transfer import RING_SLOTS
-from mapper.graph.model import Graph
+from mapper.graph.model import Graph, touched_by
 from mapper.machine.model import Machine
 
 Index = NDArray[np.int64]
@@ -147,13 +147,12 @@ def residency_of(
     if hot:
         inside = {op.name for op in mine}
         entering = sum(t.bytes for t in graph.tensors if t.producer not in inside and inside & set(t.readers))
-        touched = sum({(w.name, w.touched_bytes): w.touched_bytes for op in mine for w in op.weights}.values())
+        touched = touched_by(mine)
         private = max(op.footprint_bytes for op in mine) + RING_SLOTS * entering
         of = (config.cores, size) if config.cores < size else (1, 1)
         if caches.fits_share(touched, private, *of):
             return GROUP
-    weights = {(w.name, w.touched_bytes): w.touched_bytes for op in graph.ops for w in op.weights}
-    return PACKAGE if caches.holds_model(sum(weights.values())) else DRAM
+    return PACKAGE if caches.holds_model(touched_by(graph.ops)) else DRAM
 
 
 def _terms(graph: Graph, base: CostTable) -> list[tuple[float, Index]]:

@@ -17,7 +17,7 @@ or from seconds an element (the rest), and speed is team / (1 + imbalance · log
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,9 +95,9 @@ def roofline(
     shape = (len(graph.ops), len(configs))
     compute, fork_join, dram = np.zeros((*shape, 3)), np.zeros(shape), np.zeros(shape)
     dispatch, spread = np.zeros(len(graph.ops)), np.zeros(shape)
-    like: dict[tuple[Form, str, float, int, int, int], int] = {}  # layers repeat: ops of one shape cost the same
+    like: dict[Hashable, int] = {}  # layers repeat
     for v, (op, shown) in enumerate(zip(graph.ops, shapes or forms(graph), strict=True)):
-        u = like.setdefault((shown, op.kind, op.flop, op.touched_bytes, op.footprint_bytes, op.nodes), v)
+        u = like.setdefault(what_costs(op, shown), v)
         if u != v:
             for figures in (compute, fork_join, dram, dispatch, spread):
                 figures[v] = figures[u]
@@ -113,6 +113,11 @@ def roofline(
     options = {"path": path}
     return CostTable(configs, caches_of(machine), compute, dispatch, fork_join, dram, "roofline", options=options,
                      spread_s=spread if len(machine.nodes) > 1 else None)  # fmt: skip
+
+
+def what_costs(op: Op, shown: Form) -> Hashable:
+    """All that an op's cost depends on: ops that are alike in it cost the same."""
+    return shown, op.kind, op.flop, op.touched_bytes, op.read_bytes, op.write_bytes, op.nodes
 
 
 class Roofline:

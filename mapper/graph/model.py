@@ -87,6 +87,11 @@ class Op(Record):
         return self.read_bytes + self.write_bytes
 
 
+def touched_by(ops: Iterable[Op]) -> int:
+    """Distinct weight bytes that `ops` read for an item."""
+    return sum({(w.name, w.touched_bytes): w.touched_bytes for op in ops for w in op.weights}.values())
+
+
 class Tensor(Record):
     """An edge to each of `readers`: one distinct tensor of `bytes` bytes, however many ops read it.
 

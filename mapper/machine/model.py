@@ -14,7 +14,7 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -217,10 +217,19 @@ class Machine(Record):
     def interleaved_latency(self, groups: int) -> float:
         """Mean latency, relative to the own node's, of memory spread over the nodes that `groups` groups span; 1 where
         they span one node or no distances are known."""
-        nodes = range(min(len(self.nodes), -(-groups * len(self.nodes) // self.counts["groups"])))
-        if self.distances is None or len(nodes) == 1:
+        return self.mean_latency(groups, self._spanned(groups))
+
+    def mean_latency(self, groups: int, homes: Sequence[int]) -> float:
+        """Mean latency, relative to the own node's, of memory spread over the nodes `homes`, for the cores of as many
+        groups, the first ones; 1 where no distances are known."""
+        nodes, distances = self._spanned(groups), self.distances
+        if distances is None:
             return 1.0
-        return sum(self.distances[a][b] / self.distances[a][a] for a in nodes for b in nodes) / len(nodes) ** 2
+        return sum(distances[a][b] / distances[a][a] for a in nodes for b in homes) / (len(nodes) * len(homes))
+
+    def _spanned(self, groups: int) -> range:
+        """The nodes that the first `groups` groups are in."""
+        return range(min(len(self.nodes), -(-groups * len(self.nodes) // self.counts["groups"])))
 
     @property
     def group_cache(self) -> Cache | None:

@@ -14,11 +14,11 @@ from mapper.cost.configurations import Config
 from mapper.cost.residency import DRAM, DRAM_NAME, GROUP, PACKAGE
 from mapper.cost.table import GIVEN, CostTable
 from mapper.cost.transfer import RING_SLOTS, transfer_s
-from mapper.graph.model import Graph, Op, Tensor
+from mapper.graph.model import Graph, Op, Tensor, touched_by
 from mapper.machine.model import Machine
 from mapper.machine.parts import DISTANCES, Distance
 from mapper.plans.dram import dram_of_nodes
-from mapper.plans.model import FEEDER, Configuration, Edge, Load, Predicted, Replica, Ring, Stage, WeightPlace
+from mapper.plans.model import FEEDER, Configuration, Edge, Load, Plan, Predicted, Replica, Ring, Stage, WeightPlace
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class Evaluation:
     stages: tuple[Stage, ...]
     edges: tuple[Edge, ...]
     predicted: Predicted
+
+    def in_plan(self, plan: Plan, **more: object) -> Plan:
+        """`plan` with these parts in the place of its own, and with `more` of its fields changed."""
+        parts = {"stages": self.stages, "edges": self.edges, "predicted": self.predicted}
+        return plan.model_copy(update=parts | more)
 
 
 def evaluate(graph: Graph, machine: Machine, table: CostTable, mapping: Sequence[Placed]) -> Evaluation:
@@ -66,7 +71,7 @@ class _Evaluator:
         for tensor in graph.tensors:
             if any(self.home[reader] < self.home[tensor.producer] for reader in tensor.readers):
                 raise ValueError(f"the tensor {tensor.name} flows from a stage to an earlier one")
-        self.touched_by_model = _touched(graph.ops)
+        self.touched_by_model = touched_by(graph.ops)
         self.entering: list[list[Tensor]] = [[] for _ in mapping]
         self.leaving: list[list[Tensor]] = [[] for _ in mapping]
         for tensor in graph.tensors:
@@ -89,7 +94,7 @@ class _Evaluator:
         rows = [self.graph.position[name] for name in placed.ops]
         column = self.table.index(placed.config.name)
         entering, leaving = self.entering[s], self.leaving[s]
-        touched = _touched(ops)
+        touched = touched_by(ops)
         private = max(op.footprint_bytes for op in ops) + RING_SLOTS * sum(t.bytes for t in entering)
         residency = self._residency(s, touched, private)
         seconds = self.table.compute_s[:, column, residency]
@@ -363,11 +368,6 @@ class _Evaluator:
             if reach:
                 longest[u] = max(reach) + stages[u].load.total_s
         return max(RING_SLOTS, math.ceil(longest[t] / period / len(stages[s].replicas) * (1 - 1e-9)) + 1)
-
-
-def _touched(ops: Sequence[Op]) -> int:
-    """Distinct weight bytes that `ops` touch for an item."""
-    return sum({(w.name, w.touched_bytes): w.touched_bytes for op in ops for w in op.weights}.values())
 
 
 def _edge(

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mapper import jsonio
-from mapper.errors import UsageError
 from mapper.machine.draw import printable
 from mapper.plans.timeline import Doing, Span, Timeline
 from mapper.reports import style
-from mapper.reports.picture import FORMATS
+from mapper.reports.picture import format_of, write_sheet
 from mapper.reports.sheet import Box, Sheet, Stroke, Words, text_width
 from mapper.units import format_seconds
 
@@ -26,8 +24,7 @@ Part = tuple[float, float]
 def steady_part(timeline: Timeline) -> Part:
     """The end of the timeline, long enough to see an item pass and a few follow it."""
     last = max((span.end_s for span in timeline.spans), default=0.0)
-    calls = timeline.plan.request.micro_batches
-    shown = timeline.plan.predicted.latency_s + 4 * timeline.plan.predicted.period_s * calls
+    shown = timeline.plan.predicted.latency_s + 4 * timeline.plan.predicted.period_s
     return max(0.0, last - shown), last
 
 
@@ -80,13 +77,7 @@ def draw_gantt(timeline: Timeline, path: Path, part: Part | None = None) -> None
 
     Raises: UsageError for another ending, MissingFeature without matplotlib, SystemRefused where it cannot be written.
     """
-    ending = path.suffix.lower()
-    if ending not in FORMATS:
-        raise UsageError(f"{path}: a chart is written as {' or '.join(FORMATS)}, by the ending of the file's name")
-    sheet, width, height = gantt_sheet(timeline, part)
-    data = sheet.written(width, height, ending[1:])
-    with jsonio.replacing(path) as out:
-        out.write(data)
+    write_sheet(path, format_of(path, "chart"), *gantt_sheet(timeline, part))
 
 
 def gantt_sheet(timeline: Timeline, part: Part | None = None) -> tuple[Sheet, float, float]:

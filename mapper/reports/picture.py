@@ -46,13 +46,23 @@ def draw_machine(
     Raises: UsageError for another ending or too many cores, MissingFeature without matplotlib, SystemRefused where the
     file cannot be written.
     """
-    ending = path.suffix.lower()
-    if ending not in FORMATS:
-        raise UsageError(f"{path}: a picture is written as {' or '.join(FORMATS)}, by the ending of the file's name")
+    kind = format_of(path)
     if len(machine.cores) > MOST_CORES:
         raise UsageError(f"{len(machine.cores)} cores are too many for a picture, which shows at most {MOST_CORES}")
-    sheet, width, height = machine_sheet(machine, stage_of, title, stage_names)
-    data = sheet.written(width, height, ending[1:])
+    write_sheet(path, kind, *machine_sheet(machine, stage_of, title, stage_names))
+
+
+def format_of(path: Path, what: str = "picture") -> str:
+    """`svg` or `png`, by the ending of `path`. Raises: UsageError for another one."""
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        raise UsageError(f"{path}: a {what} is written as {' or '.join(FORMATS)}, by the ending of the file's name")
+    return ending[1:]
+
+
+def write_sheet(path: Path, kind: str, sheet: Sheet, width: float, height: float) -> None:
+    """Writes `sheet`, `width` × `height` inches, to `path` as `kind`; the old file stays where that fails."""
+    data = sheet.written(width, height, kind)
     with jsonio.replacing(path) as out:
         out.write(data)
 

@@ -33,11 +33,6 @@ class Station:
     draws: Draws
     slots: int
 
-    @property
-    def load_s(self) -> float:
-        """What an item takes where nobody is in the way."""
-        return self.in_s + self.work_s + self.out_s
-
 
 @dataclass(frozen=True)
 class System:

@@ -7,11 +7,10 @@ item was due; counting from when it could be handed in would leave out its wait 
 
 from __future__ import annotations
 
-import itertools
-import random
 from dataclasses import dataclass
 
 from mapper.errors import UsageError
+from mapper.simulator.arrivals import poisson
 
 AUTO = "auto"
 SHARES = (0.5, 0.7, 0.9)
@@ -49,6 +48,4 @@ def arrivals_of(text: str, seed: int = 0) -> Arrivals:
 def schedule(rate_per_s: float, seconds: float, seed: int) -> list[float]:
     """When the items of a round are due, seconds from its start: a Poisson process of `rate_per_s`, about `seconds`
     long. The same seed gives the same times."""
-    drawn = random.Random(seed)
-    count = min(MAX_ITEMS, max(LEAST_ITEMS, round(rate_per_s * seconds)))
-    return list(itertools.accumulate(drawn.expovariate(rate_per_s) for _ in range(count)))
+    return poisson(rate_per_s, min(MAX_ITEMS, max(LEAST_ITEMS, round(rate_per_s * seconds))), seed)

@@ -35,6 +35,11 @@ class Field:
     outside: list[tuple[SetUp, Plan]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def named(self) -> list[tuple[tuple[str, ...], Plan]]:
+        """The plans with their names, which stay as they are now."""
+        return [(tuple(names), plan) for names, plan in self.plans]
+
     def add(self, name: str, other: Plan) -> None:
         """Adds a plan; one that is there already gets another name."""
         for names, known in self.plans:

@@ -125,7 +125,7 @@ def tune(
     backend_called(backend).require(compiling=False)
     begun = time.monotonic()
     with Claim(pus_here(machine, discover())):
-        rivals = contenders(graph, machine, model, batch, backend, say=say).plans
+        rivals = contenders(graph, machine, model, batch, backend, say=say).named
         say("Building the model ...")
         source = realised_source(rivals[0][1])
 
@@ -140,7 +140,7 @@ def tune(
             graph, machine, merged([empty_profile(graph, machine, backend), *known]), compete, planner, settings,
             over=lambda: time.monotonic() - begun > settings.budget_s, say=say,
         )  # fmt: skip
-        return search.tuned([(tuple(names), made) for names, made in rivals])
+        return search.tuned(rivals)
 
 
 class Search:
@@ -236,9 +236,7 @@ class Search:
             "status": "optimal" if proved else "feasible",
             "near_optimal": max(solver.near_optimal, math.ceil((period / least - 1) * 1e6) / 1e6),
         })  # fmt: skip
-        made = best.model_copy(update={
-            "stages": found.stages, "edges": found.edges, "predicted": found.predicted, "solver": new,
-        })  # fmt: skip
+        made = found.in_plan(best, solver=new)
         wrong = violations(made, self.graph, table)
         if wrong:  # no assert statement: this must be looked at under python -O too
             raise AssertionError(f"tuning made a plan that its own check refuses: {wrong}")

@@ -53,9 +53,7 @@ def plans(draw: st.DrawFn, *, ample: bool) -> Plan:
         machine = machine.model_copy(update={"memory": memory})
     table = roofline(graph, machine, configurations(machine))
     made = evaluate(graph, machine, table, draw(mappings([op.name for op in graph.ops], machine)))
-    return _any_plan().model_copy(
-        update={"machine": machine, "stages": made.stages, "edges": made.edges, "predicted": made.predicted}
-    )
+    return made.in_plan(_any_plan(), machine=machine)
 
 
 @cache

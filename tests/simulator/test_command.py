@@ -99,6 +99,15 @@ def test_the_part_that_is_shown_is_the_end(file: Path) -> None:
     assert end == late and start == pytest.approx(late - plan.predicted.latency_s - 4 * plan.predicted.period_s)
 
 
+def test_items_of_several_calls_show_no_longer_a_part(file: Path) -> None:
+    """What is predicted is of items already, however many calls they take."""
+    plan = load_plan(file)
+    several = plan.model_copy(update={"request": plan.request.model_copy(update={"micro_batches": 4})})
+    late = 1000 * plan.predicted.latency_s
+    parts = [steady_part(made_of(of, Span(0, 0, 0, Doing.WAITING, 0.0, late))) for of in (plan, several)]
+    assert parts[0] == parts[1]
+
+
 def test_trace_events_have_a_process_a_stage_and_microseconds(file: Path) -> None:
     plan = load_plan(file)
     spans = [Span(1, 0, 7, Doing.WAITING, 5.0, 5.5, -1), Span(1, 0, 7, Doing.COMPUTING, 5.5, 6.0)]

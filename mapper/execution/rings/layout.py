@@ -16,8 +16,8 @@ from mapper.program.split import split
 
 COUNTERS_BYTES = 2 * LINE_BYTES
 """What each worker tells about itself while it runs."""
-TRACE_BYTES = 56
-"""The times of a call in a worker."""
+TRACE_WORDS = 7
+"""A call in a worker: its number and six times."""
 MAX_BYTES = 2**46
 
 
@@ -44,7 +44,7 @@ class Layout(Record):
 
     def trace(self, stage: int, replica: int) -> int:
         """Where the times of a worker's calls begin, in bytes."""
-        return self.traces + self.worker(stage, replica) * self.traced * TRACE_BYTES
+        return self.traces + 8 * self.worker(stage, replica) * self.traced * TRACE_WORDS
 
     def written_by(self, stage: int, replica: int) -> Channel:
         """The channel that a replica of `stage` writes."""
@@ -132,7 +132,7 @@ def lay_out(plan: Plan, program: Program, programs: Sequence[Program], traced: i
     if end > MAX_BYTES:
         raise BadInput("plan", f"its rings would need {end} bytes", place="/edges")
     traces = -(-end // LINE_BYTES) * LINE_BYTES
-    end = traces + sum(replicas) * traced * TRACE_BYTES if traced else end
+    end = traces + 8 * sum(replicas) * traced * TRACE_WORDS if traced else end
     return Layout(replicas=replicas, channels=tuple(channels), bytes=end, traces=traces, traced=traced)
 
 

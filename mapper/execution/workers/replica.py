@@ -9,7 +9,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from pathlib import Path
 
 import torch
@@ -25,6 +24,7 @@ from mapper.execution.rings.ring import Consumer, Producer
 from mapper.execution.workers.post import Post
 from mapper.execution.workers.trace import Trace
 from mapper.jsonio import Record
+from mapper.plans.timeline import Doing
 from mapper.program.model import Program
 from mapper.program.weights import map_weights
 
@@ -41,19 +41,6 @@ class Job(Record):
     spin_ns: int = 0
     program: Program
     layout: Layout
-
-
-class Doing(IntEnum):
-    """What a worker is at: waiting for an item, computing one, or waiting for a slot to put it in."""
-
-    WAITING = 0
-    COMPUTING = 1
-    BLOCKED = 2
-
-    @property
-    def words(self) -> str:
-        """What a message says before `item 3`."""
-        return ("it waits for", "it computes", "it waits for room for")[self]
 
 
 _TOTALS, _DOING = struct.Struct("5q"), struct.Struct("3q")

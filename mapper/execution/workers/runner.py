@@ -21,11 +21,14 @@ from mapper.execution.rings.memory import Memory, anonymous_file
 from mapper.execution.workers.environment import environment
 from mapper.execution.workers.nursery import Nursery, ended_so
 from mapper.execution.workers.post import Post
-from mapper.execution.workers.replica import Counters, Doing, Job
+from mapper.execution.workers.replica import Counters, Job
 from mapper.machine.pus import format_pus
+from mapper.plans.timeline import Doing
 
 STOP_S = 5.0
 """How long workers may take to end by themselves."""
+_AT = {Doing.WAITING: "it waits for", Doing.COMPUTING: "it computes", Doing.BLOCKED: "it waits for room for"}
+"""What a worker says that it is at, before `item 3`."""
 _PASSED_ON: dict[str, type[MapperError]] = {
     kind.__name__: kind for kind in (MachineMismatch, MissingFeature, SystemRefused)
 }
@@ -151,7 +154,7 @@ class Workers:
             if words[Counters.ITEM] <= number:
                 doing, since = Doing(words[Counters.DOING]), (now - words[Counters.SINCE]) / 1e9
                 self._fail(
-                    worker, f"hangs: no result within {timeout_s:g} s; {doing.words} item {number} for {since:.1f} s"
+                    worker, f"hangs: no result within {timeout_s:g} s; {_AT[doing]} item {number} for {since:.1f} s"
                 )
         self._fail(self.all[-1], f"gave no result within {timeout_s:g} s, though all have handed on item {number}")
 

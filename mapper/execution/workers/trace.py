@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from mapper.execution.rings.layout import Layout
+from mapper.execution.rings.layout import TRACE_WORDS, Layout
 from mapper.execution.rings.memory import Memory
 from mapper.plans.timeline import Doing, Span
 
-_RECORD = struct.Struct("7q")
+_RECORD = struct.Struct(f"{TRACE_WORDS}q")
 
 
 class Trace:
@@ -18,7 +18,7 @@ class Trace:
     monotonic clock, which all processes share. The oldest record makes room for the newest."""
 
     def __init__(self, memory: Memory, layout: Layout, stage: int, replica: int) -> None:
-        start, words = layout.trace(stage, replica) // 8, layout.traced * _RECORD.size // 8
+        start, words = layout.trace(stage, replica) // 8, layout.traced * TRACE_WORDS
         self._words = memory.words[start : start + words]
         self._kept, self._stage, self._replica = layout.traced, stage, replica
         self._count = 0

@@ -7,7 +7,7 @@ not while others wait in a serial phase; the caches belong to the one model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,8 +15,8 @@ from mapper.cost.configurations import Config
 from mapper.cost.forms import Form, forms
 from mapper.cost.paths import path_of
 from mapper.cost.residency import DRAM, PACKAGE
-from mapper.cost.roofline import Roofline, Terms
-from mapper.graph.model import Graph, Op
+from mapper.cost.roofline import Roofline, Terms, what_costs
+from mapper.graph.model import Graph, Op, touched_by
 from mapper.machine.model import Machine
 from mapper.machine.parts import Path
 
@@ -59,13 +59,12 @@ def op_seconds(
     model = Roofline(machine, path or path_of(machine), alone=True)
     size = machine.cores_per_group
     config = Config(1, native.threads) if native.threads <= size else Config(native.threads // size, size)
-    weights = sum({w.name: w.touched_bytes for op in graph.ops for w in op.weights}.values())
-    residency = PACKAGE if model.caches.holds_model(weights) else DRAM
+    residency = PACKAGE if model.caches.holds_model(touched_by(graph.ops)) else DRAM
     rate = _weights_per_s(machine, config, native.pages)
-    known: dict[tuple[Form, str, float, int, int, int], float] = {}
+    known: dict[Hashable, float] = {}
     seconds = []
     for op, shown in zip(graph.ops, shapes or forms(graph), strict=True):
-        key = (shown, op.kind, op.flop, op.touched_bytes, op.footprint_bytes, op.nodes)
+        key = what_costs(op, shown)
         if key not in known:
             known[key] = _seconds(op, model.terms(op, shown, config), machine, residency, rate)
         seconds.append(known[key])
@@ -86,17 +85,11 @@ def _seconds(op: Op, terms: Terms, machine: Machine, residency: int, rate: float
 def _weights_per_s(machine: Machine, config: Config, pages: Pages) -> float:
     """Bytes of weights a second that all members together read from DRAM.
 
-    A member reads from another node more slowly in proportion to its latency (`Machine.interleaved_latency`); a node
-    gives no more than its controllers do.
+    A member reads from another node more slowly in proportion to its latency; a node gives no more than its controllers
+    do.
     """
-    nodes = len(machine.nodes)
-    spanned = range(min(nodes, -(-config.groups * nodes // machine.counts["groups"])))
-    homes: Sequence[int] = range(nodes) if pages == "interleaved" else (0,)
-    distances = machine.distances
-    slower = 1.0
-    if distances is not None:
-        slower = sum(distances[a][b] / distances[a][a] for a in spanned for b in homes) / len(spanned) / len(homes)
-    drawn = machine.core_dram_bytes_per_s * config.cores / slower
+    homes: Sequence[int] = range(len(machine.nodes)) if pages == "interleaved" else (0,)
+    drawn = machine.core_dram_bytes_per_s * config.cores / machine.mean_latency(config.groups, homes)
     node = machine.memory.node_bandwidth_bytes_per_s
     given = machine.dram_bytes_per_s if node is None else min(machine.dram_bytes_per_s, node.value * len(homes))
     return min(drawn, given)

@@ -17,7 +17,7 @@ from mapper.machine.vary import vary
 from mapper.study.sg2042.cases import CALLS, ITEMS, MODELS, Case
 from mapper.study.sg2042.mappings import PIPELINE, PLACED, Mapping, mappings
 from mapper.study.sg2042.native import Native, native_s, teams
-from mapper.study.sg2042.parameters import MECHANISMS, Parameter, drawn, parameters
+from mapper.study.sg2042.parameters import MECHANISMS, drawn, parameters
 from mapper.study.sg2042.ratios import Outcome, outcome
 
 SAMPLES = 200
@@ -212,27 +212,25 @@ class _OfModel:
         return [item for item in (1, 8) if item in self.settings.items]
 
     def _influences(self, central: Outcome) -> Iterator[Influence]:
-        known: tuple[Parameter, ...] = parameters(self.machine)
-        for parameter in known:
-            ends = [self._on(drawn_at(self.machine, parameter, share), self._looked_at()) for share in (0.0, 1.0)]
-            for item in self._looked_at():
+        if not (items := self._looked_at()):
+            return
+        for parameter in parameters(self.machine):
+            ends = [self._on(vary(self.machine, parameter.at(share)), items) for share in (0.0, 1.0)]
+            for item in items:
                 low, high = (self._pipeline(end, item) for end in ends)
                 yield Influence(model=self.model, item=item, parameter=parameter.name,
                                 central=self._pipeline(central, item), low=low, high=high)  # fmt: skip
 
     def _knockouts(self, central: Outcome) -> Iterator[Knockout]:
+        if not (items := self._looked_at()):
+            return
         for mechanism in MECHANISMS:
-            without = self._on(mechanism.without(self.machine), self._looked_at(), path=mechanism.path)
-            for item in self._looked_at():
+            without = self._on(mechanism.without(self.machine), items, path=mechanism.path)
+            for item in items:
                 yield Knockout(
                     model=self.model, item=item, mechanism=mechanism.name, central=self._pipeline(central, item),
                     without=self._pipeline(without, item),
                 )  # fmt: skip
-
-
-def drawn_at(machine: Machine, parameter: Parameter, share: float) -> Machine:
-    """`machine` with one parameter `share` of the way through its range."""
-    return vary(machine, parameter.at(share))
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:

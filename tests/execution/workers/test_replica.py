@@ -15,7 +15,8 @@ from mapper.errors import BadInput
 from mapper.execution.rings.layout import Layout, lay_out, stage_programs
 from mapper.execution.rings.memory import Memory, Semaphore
 from mapper.execution.rings.ring import FEEDER_ID, Consumer, Producer
-from mapper.execution.workers.replica import Counters, Doing, Job, StageFailed, _Replica, _RunOver
+from mapper.execution.workers.replica import Counters, Job, StageFailed, _Replica, _RunOver
+from mapper.plans.timeline import Doing
 from tests.execution import models
 from tests.tracing import cuts, plan_for
 
