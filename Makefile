@@ -41,8 +41,8 @@ lint: .venv/tested
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-.venv/installed: pyproject.toml mapper/solver/_pass.h mapper/solver/_cover.c mapper/solver/_nearness.c \
-		mapper/solver/_labels.c mapper/measure/_probe.c
+.venv/installed: pyproject.toml mapper/solver/covers/_pass.h mapper/solver/covers/_cover.c mapper/solver/covers/_nearness.c \
+		mapper/solver/covers/_labels.c mapper/measure/_probe.c
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found; name one: make PYTHON=/path/to/python3.12"; exit 1; }
 	@echo "== Installing mapper into .venv (PyTorch is large: a minute or two)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

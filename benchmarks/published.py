@@ -28,8 +28,8 @@ from mapper.machine.files import load_machine
 from mapper.reports.table import table
 from mapper.solver.cpsat.prove import prove
 from mapper.solver.problem import Limits, problem_of, renamed
-from mapper.solver.search import throughput
-from mapper.solver.space import Space
+from mapper.solver.search.least_period import throughput
+from mapper.solver.search.space import Space
 
 WORKLOADS = Path(__file__).parents[2] / "shared" / "reference" / "workloads"
 BANDWIDTH_BYTES_PER_S = 16e9

@@ -32,8 +32,8 @@ from mapper.program.cards import card_names
 from mapper.reports.table import table
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits, problem_of
-from mapper.solver.search import least_latency
-from mapper.solver.space import Space
+from mapper.solver.search.least_period import least_latency
+from mapper.solver.search.space import Space
 
 MACHINES = ("sg2042", "sg2044", "epyc-7763", "epyc-9684x", "altra-q80-30")
 REQUESTS = ("free", "one replica", "latency 1.5x", "latency 3x", "half memory")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mapper.plans.model import ModelRef, Plan
     from mapper.solver.peers.against import Rival
     from mapper.solver.problem import Limits
-    from mapper.solver.space import Progress
+    from mapper.solver.search.space import Progress
     from mapper.solver.stop import Stop
 
 Planner = Annotated[

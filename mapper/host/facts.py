@@ -34,9 +34,9 @@ PACKAGES = {
 
 
 EXTENSIONS = {
-    "mapper.solver._cover": "planning is slower: its inner loop runs in numpy",
-    "mapper.solver._labels": "planning under several limits at once is slower: its inner loop runs in Python",
-    "mapper.solver._nearness": "of large graphs, plans whose stages share groups are not searched by distance",
+    "mapper.solver.covers._cover": "planning is slower: its inner loop runs in numpy",
+    "mapper.solver.covers._labels": "planning under several limits at once is slower: its inner loop runs in Python",
+    "mapper.solver.covers._nearness": "of large graphs, plans whose stages share groups are not searched by distance",
     "mapper.measure._probe": "calibrate cannot measure latencies, and bandwidths only roughly",
 }
 """Compiled parts that installing builds where there is a C compiler: what it means that one is missing."""

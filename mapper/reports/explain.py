@@ -11,7 +11,7 @@ from mapper.reports.plan import items_name
 from mapper.reports.table import table
 from mapper.solver.explanation.explain import ALL, Comparison, Explanation, LimitEffect, Trial
 from mapper.solver.explanation.resolve import NOTICED
-from mapper.solver.infeasible import OPTIONS
+from mapper.solver.search.infeasible import OPTIONS
 from mapper.units import format_bytes, format_rate, format_seconds
 
 MOST_OPS, MOST_TENSORS = 8, 6

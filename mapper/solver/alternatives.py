@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from mapper.errors import Infeasible
 from mapper.plans.model import Alternative
-from mapper.solver.aim import ROUNDING
 from mapper.solver.problem import Limits, Solution
-from mapper.solver.request import Request
-from mapper.solver.search import least_period, throughput
-from mapper.solver.space import Space
+from mapper.solver.search.aim import ROUNDING
+from mapper.solver.search.least_period import least_period, throughput
+from mapper.solver.search.request import Request
+from mapper.solver.search.space import Space
 
 COARSE = 1e-3
 """Relative precision of the periods of alternatives."""

@@ -29,16 +29,16 @@ from mapper.plans.front import Front, FrontMachine, FrontPoint, FrontProof, Fron
 from mapper.plans.model import ModelRef, Plan, Proof, Solver
 from mapper.plans.model import Request as PlanRequest
 from mapper.plans.reference import reference_of
-from mapper.solver.candidates import Case
-from mapper.solver.fitting import KEPT
-from mapper.solver.infeasible import infeasible
+from mapper.solver.placement.candidates import Case
+from mapper.solver.placement.fitting import KEPT
 from mapper.solver.placement.place import Held, Unplaceable, place
 from mapper.solver.plan import assumptions_of, searched, versions_used, within_quota
 from mapper.solver.problem import Array, Limits, Solution, problem_of
-from mapper.solver.request import Found, Request
-from mapper.solver.space import Progress, Space, silent
+from mapper.solver.search.infeasible import infeasible
+from mapper.solver.search.request import Found, Request
+from mapper.solver.search.space import Progress, Space, silent
+from mapper.solver.search.sweep import ROUNDING, Sweep, Swept, efficient, values_of
 from mapper.solver.stop import Stop
-from mapper.solver.sweep import ROUNDING, Sweep, Swept, efficient, values_of
 
 PRECISION = 0.1
 """Of a front, where none is asked for: some eighty points on 64 cores."""

@@ -16,10 +16,10 @@ from typing import TypeVar
 
 from mapper.errors import Infeasible, NoPlanInTime
 from mapper.plans.micro_batches import in_items
-from mapper.solver.aim import Aim, aimed
-from mapper.solver.candidates import Case
-from mapper.solver.fitting import KEPT, Fitting, fitting
+from mapper.solver.placement.candidates import Case
+from mapper.solver.placement.fitting import KEPT, Fitting, fitting
 from mapper.solver.problem import Limits, Objective
+from mapper.solver.search.aim import Aim, aimed
 from mapper.units import format_seconds
 
 Made = TypeVar("Made")

@@ -21,16 +21,16 @@ from mapper.plans.check import optimal_gap, value_of, violations
 from mapper.plans.micro_batches import in_items
 from mapper.plans.model import ModelRef, Plan, Proof, Request, Solver, Status
 from mapper.plans.reference import reference_of
-from mapper.solver.aim import Aim, aimed
 from mapper.solver.alternatives import alternatives
-from mapper.solver.candidates import Case
-from mapper.solver.fitting import Fitting
-from mapper.solver.infeasible import infeasible
 from mapper.solver.micro_batches import found_for_items
 from mapper.solver.peers.plans import attributed, fitting_by, require_kept
+from mapper.solver.placement.candidates import Case
+from mapper.solver.placement.fitting import Fitting
 from mapper.solver.placement.strategies import OPTIMAL
 from mapper.solver.problem import Limits, Objective, Problem, problem_of
-from mapper.solver.space import Progress, Space, silent
+from mapper.solver.search.aim import Aim, aimed
+from mapper.solver.search.infeasible import infeasible
+from mapper.solver.search.space import Progress, Space, silent
 from mapper.solver.stop import Stop
 
 NEAR_OPTIMAL = 0.01

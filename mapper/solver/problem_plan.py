@@ -19,12 +19,12 @@ from mapper.plans.problem_check import problem_violations
 from mapper.plans.problem_evaluate import Evaluated, Proposed, evaluate_problem
 from mapper.plans.problem_file import ProblemFile, ProblemRef, read_problem, unpacked
 from mapper.plans.problem_plan import ProblemLimits, ProblemPlan, ProblemPredicted, ProblemRequest
-from mapper.solver.aim import Aim, aimed
-from mapper.solver.infeasible import infeasible
 from mapper.solver.problem import Limits, Objective, Problem, Solution, StageChoice
 from mapper.solver.problem_file import problem_of_file
-from mapper.solver.search import throughput
-from mapper.solver.space import Progress, Space, silent
+from mapper.solver.search.aim import Aim, aimed
+from mapper.solver.search.infeasible import infeasible
+from mapper.solver.search.least_period import throughput
+from mapper.solver.search.space import Progress, Space, silent
 from mapper.solver.stop import Stop
 
 ASSUMPTION = "costs are those of the problem file"

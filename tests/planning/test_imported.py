@@ -22,12 +22,12 @@ from mapper.machine.files import load_machine
 from mapper.plans.check import check
 from mapper.plans.file import load_plan
 from mapper.plans.model import Plan
-from mapper.solver import bounds
-from mapper.solver.coarsen import coarsen
 from mapper.solver.explanation.levers import unit_levers
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits, problem_of
-from mapper.solver.reduce import reduce
+from mapper.solver.reductions.coarsen import coarsen
+from mapper.solver.reductions.reduce import reduce
+from mapper.solver.search import bounds
 from tests.cli.commands import mapper
 from tests.graph.files import DNN, FOLDER, OPTIMA, PIPEDREAM, costed_graphs
 

@@ -23,8 +23,8 @@ from mapper.plans.model import Plan
 from mapper.solver.batches import best_batch
 from mapper.solver.plan import PLACED
 from mapper.solver.problem import Limits, problem_of
-from mapper.solver.search import alike, throughput
-from mapper.solver.space import Space
+from mapper.solver.search.least_period import alike, throughput
+from mapper.solver.search.space import Space
 from mapper.solver.stop import Stop
 from tests.planning.graphs import graphs, machines
 from tests.planning.test_machines import block_chain, with_figure

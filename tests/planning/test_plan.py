@@ -19,8 +19,8 @@ from mapper.plans.file import plan_text
 from mapper.plans.model import Plan
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits, problem_of
-from mapper.solver.search import throughput
-from mapper.solver.space import Space
+from mapper.solver.search.least_period import throughput
+from mapper.solver.search.space import Space
 from tests.planning.graphs import graphs, machines
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

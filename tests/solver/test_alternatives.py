@@ -16,8 +16,8 @@ from mapper.plans.model import Alternative, Plan
 from mapper.solver import alternatives as module
 from mapper.solver.alternatives import Point, Row, alternatives
 from mapper.solver.problem import Limits, Problem
-from mapper.solver.search import least_period, throughput
-from mapper.solver.space import Space
+from mapper.solver.search.least_period import least_period, throughput
+from mapper.solver.search.space import Space
 from mapper.solver.stop import Stop
 from tests.planning.test_machines import block_chain
 from tests.solver.problems import problems

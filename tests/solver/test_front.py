@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from mapper.errors import Infeasible
 from mapper.solver.front import Chosen, choose, fewest_stages, needed, options_of
 from mapper.solver.problem import Array, Limits, Problem
-from mapper.solver.request import Found, Request
-from mapper.solver.space import Space
+from mapper.solver.search.request import Found, Request
+from mapper.solver.search.space import Space
+from mapper.solver.search.sweep import Sweep, Swept, covering, efficient, values_of
 from mapper.solver.stop import Stop
-from mapper.solver.sweep import Sweep, Swept, covering, efficient, values_of
 from mapper.units import parse_seconds
 from tests.solver.brute import outcomes
 from tests.solver.limits import some_limits

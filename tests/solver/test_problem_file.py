@@ -17,13 +17,13 @@ from mapper.cost.residency import Caches
 from mapper.graph.model import Graph
 from mapper.machine.files import load_machine
 from mapper.plans.problem_file import read_problem
-from mapper.solver.ideals import ideals
-from mapper.solver.intervals import intervals
+from mapper.solver.covers.ideals import ideals
+from mapper.solver.covers.intervals import intervals
 from mapper.solver.problem import Limits, Problem, TensorArc, problem_of
 from mapper.solver.problem_file import left_out_of_machine, load_problem, problem_of_file, problem_text
 from mapper.solver.problem_plan import plan_of_file
-from mapper.solver.search import throughput
-from mapper.solver.space import Space
+from mapper.solver.search.least_period import throughput
+from mapper.solver.search.space import Space
 from tests.graph.files import costed_graphs
 from tests.solver import brute
 from tests.solver.problem_files import REFERENCE, Document, documents, file_of

@@ -11,8 +11,8 @@ import pytest
 
 from mapper.solver.problem import Limits
 from mapper.solver.problem_file import load_problem
-from mapper.solver.search import throughput
-from mapper.solver.space import Space
+from mapper.solver.search.least_period import throughput
+from mapper.solver.search.space import Space
 
 FOLDER = Path(__file__).parents[3] / "shared" / "reference" / "planner"
 OPTIMA: dict[str, Any] = json.loads((FOLDER / "optima.json").read_text())["tables"] if FOLDER.is_dir() else {}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mapper.solver.ideals import ideals
-from mapper.solver.intervals import intervals
+from mapper.solver.covers.ideals import ideals
+from mapper.solver.covers.intervals import intervals
 from mapper.solver.problem import Problem, StageChoice
 from mapper.solver.stage import cores_of, period_of, stage_choice, stage_cost
 from tests.solver.brute import load, partitions
@@ -48,7 +48,7 @@ def test_every_stage_costs_what_the_definition_says(problem: Problem, alone: boo
 
 
 def test_cores_of_a_stage_to_itself_are_whole_groups() -> None:
-    from tests.solver.test_search import _uniform
+    from tests.solver.search.test_least_period import _uniform
 
     problem = _uniform(2)  # groups of two cores
     assert cores_of(problem, StageChoice((0,), 0, 3, False, 1.0, 0.0)) == 3
@@ -56,7 +56,7 @@ def test_cores_of_a_stage_to_itself_are_whole_groups() -> None:
 
 
 def test_the_period_is_the_slowest_stage_or_the_dram() -> None:
-    from tests.solver.test_search import _uniform
+    from tests.solver.search.test_least_period import _uniform
 
     problem = _uniform(2)  # 1e9 bytes/s
     stages = (StageChoice((0,), 0, 2, False, 3.0, 1e9), StageChoice((1,), 0, 1, False, 1.0, 0.0))

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mapper.solver.covers.ideals import Handed, order
 from mapper.solver.cpsat.linear import Chain, Linear, loads
 from mapper.solver.cpsat.model import Effort, Ended, Question, solve
 from mapper.solver.cpsat.shrink import Windows
-from mapper.solver.ideals import Handed, order
 from mapper.solver.problem import Array
 
 MOST_IDEALS = 800

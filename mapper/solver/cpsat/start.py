@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from mapper.solver.cpsat.improve import MOST_IDEALS, best_of_ideals, candidates, walks
 from mapper.solver.cpsat.linear import Chain, Linear, Shrunk, is_chain, loads, unchanged
 from mapper.solver.cpsat.model import Ended
+from mapper.solver.cpsat.relaxation import relaxed
 from mapper.solver.cpsat.shrink import Windows, shrunk, windows
-from mapper.solver.relaxation import relaxed
 
 FIRST_STEP = 0.01
 """The least first step above the bound, relative."""

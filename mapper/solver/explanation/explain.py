@@ -42,7 +42,7 @@ from mapper.solver.explanation.resolve import (
     unchanged,
 )
 from mapper.solver.problem import Limits
-from mapper.solver.space import Progress, silent
+from mapper.solver.search.space import Progress, silent
 from mapper.units import format_seconds, parse_seconds
 
 Section = Literal["binding", "limits", "marginal", "alternatives"]

@@ -21,15 +21,15 @@ from mapper.plans.check import mapping_of, value_of
 from mapper.plans.evaluate import Evaluation, evaluate
 from mapper.plans.model import Plan
 from mapper.program.columns import with_columns
-from mapper.solver.aim import aimed
-from mapper.solver.candidates import Case as Fitted
 from mapper.solver.columns import Columns
-from mapper.solver.fitting import fitting
+from mapper.solver.placement.candidates import Case as Fitted
+from mapper.solver.placement.fitting import fitting
 from mapper.solver.problem import Limits, Objective, Problem, problem_of
-from mapper.solver.reduce import reduce
-from mapper.solver.request import Request
-from mapper.solver.search import throughput
-from mapper.solver.space import Space
+from mapper.solver.reductions.reduce import reduce
+from mapper.solver.search.aim import aimed
+from mapper.solver.search.least_period import throughput
+from mapper.solver.search.request import Request
+from mapper.solver.search.space import Space
 
 PRECISION = 2e-4
 """Relative precision of what is solved again."""

@@ -15,7 +15,7 @@ from mapper.solver.peers.choose import choose, flop_of
 from mapper.solver.peers.register import PLANNERS, planner_called
 from mapper.solver.placement.strategies import OPTIMAL, strategy_called
 from mapper.solver.problem import Limits, Problem, problem_of
-from mapper.solver.space import Progress, silent
+from mapper.solver.search.space import Progress, silent
 
 
 @dataclass(frozen=True)

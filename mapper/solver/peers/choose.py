@@ -9,12 +9,12 @@ import numpy as np
 
 from mapper.errors import Infeasible
 from mapper.graph.model import Graph
-from mapper.solver.coarsen import coarsen
 from mapper.solver.peers import baselines, programs
 from mapper.solver.peers.register import Proposal, Task, planner_called
 from mapper.solver.placement.strategies import OPTIMAL
 from mapper.solver.problem import Array, Limits, Problem, Solution, StageChoice
-from mapper.solver.reduce import Reduction, reduce
+from mapper.solver.reductions.coarsen import coarsen
+from mapper.solver.reductions.reduce import Reduction, reduce
 from mapper.solver.stage import cores_of, period_of, stage_choice
 
 REGISTERED = (baselines, programs)

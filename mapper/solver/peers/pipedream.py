@@ -16,8 +16,8 @@ from mapper.plans.reference import reference_of
 from mapper.solver.peers.programs import few_ideals, pipedream_program
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits, Problem, problem_of
-from mapper.solver.search import throughput
-from mapper.solver.space import Progress, Space, silent
+from mapper.solver.search.least_period import throughput
+from mapper.solver.search.space import Progress, Space, silent
 from mapper.solver.stop import Stop
 
 

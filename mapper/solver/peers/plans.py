@@ -7,12 +7,12 @@ from typing import Any
 from mapper.errors import Infeasible
 from mapper.plans.evaluate import evaluate
 from mapper.plans.model import Alternative, Plan
-from mapper.solver.candidates import Case
-from mapper.solver.fitting import Fitting, fitting
 from mapper.solver.peers.choose import flop_of, peer_solution
+from mapper.solver.placement.candidates import Case
+from mapper.solver.placement.fitting import Fitting, fitting
 from mapper.solver.placement.strategies import OPTIMAL, strategy_called
 from mapper.solver.problem import Limits, Problem, Solution, StageChoice
-from mapper.solver.search import throughput
+from mapper.solver.search.least_period import throughput
 from mapper.solver.stage import cores_of
 
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from mapper.solver.cover import Covers, cover
-from mapper.solver.ideals import Ideals, ideals
-from mapper.solver.intervals import intervals
+from mapper.solver.covers.cover import Covers, cover
+from mapper.solver.covers.ideals import Ideals, ideals
+from mapper.solver.covers.intervals import intervals
 from mapper.solver.peers.register import Proposal, Task, planner
 from mapper.solver.problem import Array, Limits, Problem
-from mapper.solver.search import throughput
-from mapper.solver.space import Space
+from mapper.solver.search.least_period import throughput
+from mapper.solver.search.space import Space
 
 MOST_IDEALS = 400
 """Ideals up to which PipeDream's program runs over all of them, as the published code does; with more it runs over

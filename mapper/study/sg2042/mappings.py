@@ -19,10 +19,10 @@ from mapper.machine.parts import Path
 from mapper.plans.check import mapping_of
 from mapper.plans.evaluate import Placed, evaluate
 from mapper.plans.model import Predicted
-from mapper.solver.placement.strategies import OPTIMAL, STRATEGIES
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
 from mapper.study.sg2042.cases import Case
+from mapper.study.sg2042.rivals import placements
 
 PLAN_S = 10.0
 """Seconds that the search for one mapping may take."""
@@ -59,31 +59,34 @@ def costed(graph: Graph, machine: Machine, table: CostTable, mapping: Mapping) -
 
 def mappings(
     graph: Graph, machine: Machine, batch: int, limit_s: float | None = None, path: Path | None = None,
-    kinds: Collection[str] = KINDS, say: Say = lambda message: None,
+    kinds: Collection[str] = KINDS, say: Say = lambda message: None, plan_s: float = PLAN_S,
 ) -> list[Mapping]:  # fmt: skip
-    """The mappings of `kinds` for `graph`, whose items have `batch` elements. `limit_s` bounds the latency of one of
-    the planner's; those that there is no room for are left out."""
+    """The mappings of `kinds` for `graph`, whose items have `batch` elements, each searched for at most `plan_s`
+    seconds. `limit_s` bounds the latency of one of the planner's; those that there is no room for are left out."""
     table = roofline(graph, machine, configurations(machine), path=path)
     found: list[Mapping] = []
     for name, kind, limits in _wanted(machine, len(graph.ops), limit_s):
         if kind not in kinds:
             continue
         say(f"{graph.name}, items of {batch}: {name}")
-        placed = _planned(graph, machine, table, limits)
+        placed = _planned(graph, machine, table, limits, plan_s)
         if placed is not None:
             found.append(Mapping(name, kind, batch, placed))
     if COPIES in kinds:
-        found += _repeated(graph, machine, table, batch)
+        found += _repeated(graph, machine, table, batch, plan_s)
     if PLACED in kinds:
-        found += _strategies(graph, machine, table, batch)
+        found += _strategies(graph, machine, table, batch, plan_s)
     return found
 
 
 def _wanted(machine: Machine, ops: int, limit_s: float | None) -> Iterator[tuple[str, str, Limits]]:
     """Name, kind and limits of what is planned."""
-    for config in (c for c in configurations(machine) if _is_power_of_two(c.cores) and c.cores < len(machine.cores)):
+    places = (1, machine.cores_per_group, len(machine.cores) // len(machine.nodes))
+    for config in configurations(machine):
         copies = len(machine.cores) // config.cores
-        if config.cores in (1, machine.cores_per_group) or config.groups == len(machine.groups) // len(machine.nodes):
+        if copies < 2 or not (config.cores in places or _is_power_of_two(config.cores)):
+            continue
+        if config.cores in places:
             yield f"{copies} copies × {config.cores}", COPIES, Limits(stages=1, configurations=(config,))
         if copies <= ops:
             limits = Limits(stages=copies, max_replicas=1, configurations=(config,))
@@ -99,19 +102,17 @@ def _is_power_of_two(n: int) -> bool:
 
 
 def _planned(
-    graph: Graph, machine: Machine, table: CostTable, limits: Limits, strategy: str = OPTIMAL
+    graph: Graph, machine: Machine, table: CostTable, limits: Limits, plan_s: float
 ) -> tuple[Placed, ...] | None:
     """The stages of the best plan under `limits`; None where there is none."""
     try:
-        made = plan(
-            graph, machine, costs=table, limits=limits, near_optimal=0.0, time_limit_s=PLAN_S, strategy=strategy
-        )
+        made = plan(graph, machine, costs=table, limits=limits, near_optimal=0.0, time_limit_s=plan_s)
     except (Infeasible, NoPlanInTime, UsageError):
         return None
     return tuple(mapping_of(made))
 
 
-def _repeated(graph: Graph, machine: Machine, table: CostTable, batch: int) -> Iterator[Mapping]:
+def _repeated(graph: Graph, machine: Machine, table: CostTable, batch: int, plan_s: float) -> Iterator[Mapping]:
     """A pipeline for each NUMA node and for each group, the same everywhere, items dealt to them in turn."""
     size = machine.cores_per_group
     per_node = [list(cores) for cores in _cores_of_nodes(machine)]
@@ -121,7 +122,7 @@ def _repeated(graph: Graph, machine: Machine, table: CostTable, batch: int) -> I
         stages = min(len(cores) for cores in places) // config.cores
         if stages < 2 or stages > len(graph.ops) or len(places) < 2:
             continue
-        one = _planned(graph, machine, table, Limits(stages=stages, max_replicas=1, configurations=(config,)))
+        one = _planned(graph, machine, table, Limits(stages=stages, max_replicas=1, configurations=(config,)), plan_s)
         if one is None:
             continue
         placed = [
@@ -140,12 +141,12 @@ def _cores_of_nodes(machine: Machine) -> list[list[int]]:
     return found
 
 
-def _strategies(graph: Graph, machine: Machine, table: CostTable, batch: int) -> Iterator[Mapping]:
+def _strategies(graph: Graph, machine: Machine, table: CostTable, batch: int, plan_s: float) -> Iterator[Mapping]:
     """The paper's pipeline, a stage a group, with its stages where each named placement puts them."""
     stages, config = len(machine.groups), Config(1, machine.cores_per_group)
     if stages > len(graph.ops) or stages < 2:
         return
     limits = Limits(stages=stages, max_replicas=1, configurations=(config,))
-    for name in STRATEGIES:
-        if name != OPTIMAL and (placed := _planned(graph, machine, table, limits, name)) is not None:
-            yield Mapping(f"{stages} stages × {config.cores}, {name}", PLACED, batch, placed)
+    one = _planned(graph, machine, table, limits, plan_s)
+    for name, placed in placements(graph, machine, table, one) if one is not None else ():
+        yield Mapping(f"{stages} stages × {config.cores}, {name}", PLACED, batch, placed)

@@ -1,0 +1,1 @@
+"""From a problem to one with fewer ops, each with the way back."""

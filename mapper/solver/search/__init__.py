@@ -1,0 +1,1 @@
+"""The search for the best plan within limits: its space, one request on it, bounds, and what conflicts."""
