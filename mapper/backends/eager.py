@@ -1,5 +1,5 @@
 """The eager back end: torch's own kernels, op by op, bit-equal to the unsplit model at the same number of threads;
-`eager:bfloat16` computes products and convolutions in bfloat16."""
+`eager:bfloat16` computes products and convolutions in bfloat16, `eager:aten` convolutions without oneDNN and NNPACK."""
 
 from __future__ import annotations
 
@@ -35,3 +35,11 @@ def load(
     """The stage `program`, ready in this process; nothing is compiled for it. Raises: what `prepare` does."""
     compute = prepare(program, weights, threads, precision)
     return Loaded(compute, torch.get_num_threads())
+
+
+def load_aten(program: Program, weights: Mapping[str, torch.Tensor], threads: int, artefact: Path | None) -> Loaded:
+    """The stage `program` by ATen's own kernels and the BLAS alone, as where torch has neither oneDNN nor NNPACK, such
+    as on RISC-V. For the whole process from here on. Raises: what `prepare` does."""
+    torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
+    torch.backends.nnpack.set_flags(False)  # type: ignore[no-untyped-call]
+    return load(program, weights, threads, artefact)

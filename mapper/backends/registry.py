@@ -31,6 +31,8 @@ Into = Callable[["Sequence[torch.Tensor]", "Sequence[torch.Tensor | None]"], "Se
 """Takes inputs, and for each output where it belongs: a contiguous tensor of its shape and dtype, or None. Gives the
 outputs; one that was computed into its place is that very tensor, others are good until the next call."""
 EAGER = "eager"
+ATEN = "eager:aten"
+"""Eager as where torch has neither oneDNN nor NNPACK, such as on RISC-V."""
 FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
 """What a back end computes in what is float32 in the program."""
 _FLOATS = {"float64": 1e-9, "float32": 1e-4, "complex64": 1e-4, "complex128": 1e-9, "float16": 1e-2, "bfloat16": 3e-2}
@@ -235,6 +237,10 @@ _I8 = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 BACKENDS = _FLOAT32 | {
     backend.name: backend
     for backend in (
+        replace(
+            _FLOAT32[EAGER], name=ATEN, load=_later("eager", "load_aten"), tolerance=_FLOATS,
+            reason="convolutions are im2col and a product, which sums in another order",
+        ),
         *(
             _with(_FLOAT32[name], BFLOAT16, tolerance=_ROUNDED, reason="operands of products have 8 bits, not 24",
                   instructions=_BF16, emulated=name != "openvino", noise_factor=4)

@@ -9,7 +9,10 @@ import typer
 if TYPE_CHECKING:
     from mapper.machine.model import Machine
 
-SPEC = "A file, a bundled name, host, a shape such as 'pack:2 numa:4 group:4 core:4', or uniform:K."
+SPEC = (
+    "A file, a bundled name, host, a shape such as 'pack:2 numa:4 group:4 core:4', or uniform:K; each also with other "
+    "figures, such as sg2042+l2_bytes=2MiB."
+)
 Topo = Annotated[str, typer.Option(help=SPEC)]
 Cores = Annotated[str | None, typer.Option("--cores", help="Only these cores, by logical number, such as 0-31.")]
 Groups = Annotated[

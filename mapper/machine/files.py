@@ -22,7 +22,8 @@ HOST = "host"
 
 def load_machine(spec: str | Path) -> Machine:
     """The machine that `spec` names: a topology file, an hwloc export (`.xml`), a bundled one with or without `.json`,
-    `host`, a shape such as `pack:2 numa:4 group:4 core:4`, or `uniform:K`.
+    `host`, a shape such as `pack:2 numa:4 group:4 core:4`, or `uniform:K`; or one of these with other figures, such as
+    `sg2042+l2_bytes=2MiB`.
 
     What a file leaves out (memory, compute, overheads, links) is filled in with defaults that say so.
 
@@ -31,6 +32,11 @@ def load_machine(spec: str | Path) -> Machine:
     path = Path(spec)
     if path.is_file() or isinstance(spec, Path):
         return _from_file(path)
+    base, mark, changes = str(spec).partition("+")
+    if mark and "=" in changes:
+        from mapper.machine.changes import changed
+
+        return changed(load_machine(base), changes)
     name = spec.removesuffix(".json")
     if name in bundled_names():
         return _bundled(name)

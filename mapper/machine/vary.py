@@ -11,6 +11,10 @@ from mapper.machine.figures import Figure
 from mapper.machine.model import Machine
 
 
+VARIED = "varied"
+"""The source of a figure that was changed here."""
+
+
 def vary(machine: Machine, values: Mapping[str, float | None]) -> Machine:
     """`machine` with these values in the place of the figures at these JSON pointers; caches also go by their name
     (`/caches/L2/bytes`). None takes away a limit that a machine need not have. Ranges of the figures go.
@@ -30,7 +34,9 @@ def _with(part: Any, path: list[str], value: float | None, pointer: str) -> Any:
         if value is None:
             return None
         if isinstance(part, Figure):
-            return part.model_copy(update={"value": value, "low": None, "high": None})
+            return part.model_copy(
+                update={"value": value, "low": None, "high": None, "kind": "assumed", "source": VARIED}
+            )
         raise UsageError(f"{pointer}: there is no figure")
     first, rest = path[0], path[1:]
     if isinstance(part, Record) and first in type(part).model_fields:

@@ -39,8 +39,8 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unknown_names_are_told_with_near_ones() -> None:
     assert list(BACKENDS) == [
-        "eager", "inductor", "onnxruntime", "openvino", "eager:bfloat16", "inductor:bfloat16", "openvino:bfloat16",
-        "onnxruntime:int8",
+        "eager", "inductor", "onnxruntime", "openvino", "eager:aten", "eager:bfloat16", "inductor:bfloat16",
+        "openvino:bfloat16", "onnxruntime:int8",
     ]  # fmt: skip
     with pytest.raises(UsageError, match="Did you mean onnxruntime"):
         backend_called("onnxruntme")

@@ -28,14 +28,14 @@ def fitting_by(
     """
     if planner == OPTIMAL:
         found = fitting(case, aim, limits, near_optimal, tolerance)
-        return found if strategy == OPTIMAL else _placed(case, _stages(case, found), found, strategy)
+        return found if strategy == OPTIMAL else placed_by(case, chosen_stages(case, found), found, strategy)
     proved = throughput(case.space, limits, 0.0, tolerance)
     case.space.progress(f"Planning as {planner} would ...")
     made = peer_solution(planner, case.space.problem, limits, proved, flop_of(case.graph))
-    return _placed(case, made.stages, made, strategy)
+    return placed_by(case, made.stages, made, strategy)
 
 
-def _stages(case: Case, found: Fitting) -> tuple[StageChoice, ...]:
+def chosen_stages(case: Case, found: Fitting) -> tuple[StageChoice, ...]:
     """The stages that were placed in `found`: those of its solution, or of the strict optimum."""
     ops = [stage.ops for stage in found.evaluation.stages]
     for solution in (found.solution, found.solution.strict):
@@ -46,7 +46,7 @@ def _stages(case: Case, found: Fitting) -> tuple[StageChoice, ...]:
     raise AssertionError("a placed plan has the stages of its solution")
 
 
-def _placed(case: Case, stages: tuple[StageChoice, ...], of: Solution | Fitting, strategy: str) -> Fitting:
+def placed_by(case: Case, stages: tuple[StageChoice, ...], of: Solution | Fitting, strategy: str) -> Fitting:
     """`stages` on the cores that `strategy` gives them, under the bound of `of`."""
     placed, complete = strategy_called(strategy).place(case.graph, case.machine, case.space.problem, stages)
     evaluation = evaluate(case.graph, case.machine, case.table, placed)
