@@ -77,16 +77,7 @@ class Sheet:
 
         Raises: MissingFeature where matplotlib is not installed.
         """
-        try:
-            import matplotlib
-            from matplotlib.figure import Figure
-        except ModuleNotFoundError as error:
-            if str(error.name).partition(".")[0] != "matplotlib":
-                raise
-            raise MissingFeature(
-                "pictures need the package matplotlib, which is not installed",
-                advice="python -m pip install 'matplotlib>=3.8'",
-            ) from None
+        matplotlib = require_matplotlib()
         out = io.BytesIO()
         with matplotlib.rc_context(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a letter that the font lacks is a box in PNG and itself in SVG
@@ -94,7 +85,7 @@ class Sheet:
             matplotlib.rcParams.update(
                 {"svg.hashsalt": "mapper", "svg.fonttype": "none", "font.sans-serif": style.FONTS}
             )
-            figure = Figure(figsize=(width, height), facecolor=style.PAPER)
+            figure = matplotlib.figure.Figure(figsize=(width, height), facecolor=style.PAPER)
             for depth, mark in enumerate(self.marks):
                 artist = _artist(mark, height, figure.dpi_scale_trans)
                 artist.set_zorder(depth)
@@ -103,6 +94,20 @@ class Sheet:
             dots = min(style.DOTS_PER_INCH, _MOST_DOTS / max(width, height))
             figure.savefig(out, format=kind, dpi=dots, metadata=metadata)
         return out.getvalue()
+
+
+def require_matplotlib() -> Any:
+    """The package. Raises: MissingFeature where it is not installed."""
+    try:
+        import matplotlib.figure
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] != "matplotlib":
+            raise
+        raise MissingFeature(
+            "pictures need the package matplotlib, which is not installed",
+            advice="python -m pip install 'matplotlib>=3.8'",
+        ) from None
+    return matplotlib
 
 
 def text_width(text: str, letters: float) -> float:
