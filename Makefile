@@ -1,4 +1,4 @@
-# make demo | test | lint | study | soak | clean. Needs Python 3.11 to 3.13; everything else goes into .venv.
+# make demo | test | lint | study | study-machines | soak | clean. Needs Python 3.11 to 3.13; everything else goes into .venv.
 # PIP_FLAGS is passed to pip, for instance to take the CPU build of PyTorch from its index (see README).
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -7,7 +7,7 @@ PIP_FLAGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint study soak clean
+.PHONY: demo test lint study study-machines soak clean
 
 demo: .venv/installed
 	@mkdir -p demo
@@ -27,6 +27,11 @@ test: .venv/tested lint
 
 study: .venv/installed
 	$(BIN)/mapper study --topo sg2042
+
+study-machines: .venv/installed
+	@for topo in sg2042-2s sg2044 epyc-7763 altra-q80-30; do \
+	  $(BIN)/mapper study --topo $$topo --model mobilenetv2 --model vgg16 --model bert --model gpt2_decode \
+	    --items 1,8 --calls 1 --samples 20 || exit 1; echo; done
 
 soak: .venv/tested
 	@echo "== Everything, also what is too long for every change: tests that run beside each other"

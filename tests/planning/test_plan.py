@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from mapper.cost.configurations import configurations
 from mapper.cost.roofline import roofline
 from mapper.errors import Infeasible, UsageError
 from mapper.graph.model import Graph
@@ -17,6 +18,7 @@ from mapper.machine.model import Machine
 from mapper.plans.check import check, violations
 from mapper.plans.file import plan_text
 from mapper.plans.model import Plan
+from mapper.solver.placement.fitting import WORTH
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits, problem_of
 from mapper.solver.search.least_period import throughput
@@ -65,6 +67,16 @@ def test_loads_are_those_of_the_search_where_distances_do_not_matter(graph: Grap
     assert made.predicted.period_s <= found.period_s * (1 + 1e-9)
     for stage, choice in zip(made.stages, found.stages, strict=True):
         assert stage.load.total_s <= choice.load_s * (1 + 1e-9), "a group to itself by luck may only help"
+
+
+@QUICK
+@given(graphs(), machines())
+def test_where_no_time_is_left_copies_of_the_model_are_tried_still(graph: Graph, machine: Machine) -> None:
+    """Found with decoding on two EPYCs: what was found in three seconds was half as fast as copies."""
+    soon = plan(graph, machine, near_optimal=0.0, time_limit_s=0.0)
+    for config in configurations(machine):
+        copies = plan(graph, machine, near_optimal=0.0, limits=Limits(stages=1, configurations=(config,)))
+        assert soon.predicted.period_s <= copies.predicted.period_s * (1 + WORTH)
 
 
 @QUICK

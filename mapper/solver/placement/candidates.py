@@ -21,6 +21,7 @@ from mapper.solver.problem import Limits, Solution
 from mapper.solver.search.least_period import alike, least_period, throughput
 from mapper.solver.search.request import Manner
 from mapper.solver.search.space import Space
+from mapper.solver.stop import Stop
 
 SHARES = (0.0, 0.25, 0.5)
 """How much of what a stage hands over is taken to go to other groups, whatever is near: tensors that skip stages do."""
@@ -145,6 +146,17 @@ def near(case: Case, wanted: Wanted, first: Solution) -> Iterator[Candidate]:
         other = space.priced(replace(space.problem, link_bytes_per_s=links)) if share else space
         likely = likely_rises(machine, problem, space.ideals, least, share)
         yield from _best(other, best, rises=likely, known_s=first.bound_s, proves=False)
+
+
+def copies(case: Case, wanted: Wanted) -> Iterator[Candidate]:
+    """The whole model in every configuration, in as many copies as there is room for: found at once, so also where
+    the time is up before others could be."""
+    whole, limits = case.space.undivided(), wanted.limits
+    whole.stop = Stop()
+    if limits.stages in (None, 1):
+        for config in limits.configurations or whole.problem.configs:
+            one = replace(limits, stages=None, configurations=(config,))
+            yield from _best(whole, replace(wanted, limits=one))
 
 
 def tighter(candidate: Candidate, wanted: Wanted, limits: Limits) -> Candidate | None:

@@ -15,7 +15,7 @@ from mapper.cost.residency import DRAM
 from mapper.errors import NoPlanInTime
 from mapper.plans.evaluate import Evaluation, evaluate
 from mapper.plans.model import Predicted
-from mapper.solver.placement.candidates import Candidate, Case, Wanted, near, others, starts, tighter
+from mapper.solver.placement.candidates import Candidate, Case, Wanted, copies, near, others, starts, tighter
 from mapper.solver.placement.place import Held, Unplaceable, place
 from mapper.solver.problem import Limits, Solution, StageChoice
 from mapper.solver.search.space import Space
@@ -78,6 +78,9 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
             goal, bound_s = candidate.solution.best_period_s, max(bound_s, candidate.solution.bound_s)
         if _within(best, goal, enough) or (best is not None and case.space.stop.reached):
             break  # the next one would be searched for
+    if case.space.stop.reached and not case.space.stop.interrupted and not _within(best, goal, enough):
+        for candidate in copies(case, wanted):
+            best = _better(best, _attempt(case, candidate, limits, near_optimal), near_optimal)
     for candidate in missed:
         if (candidate in first or candidate.rises is not None) and not _within(best, goal, WORTH):
             best = _better(best, _tightened(case, wanted, candidate, missed[candidate], limits), near_optimal)
