@@ -109,7 +109,16 @@ def _export(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
             args, kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, own, (args, kwargs))
             return torch.export.export(model, args, kwargs, strict=False).run_decompositions({})
     except Exception as error:  # torch.export raises whatever the model raises
+        if (end := _end_behind(error)) is not None:
+            raise end from error
         raise _refusal(error, name) from error
+
+
+def _end_behind(error: BaseException | None) -> BaseException | None:
+    """What ended the program (Ctrl-C, SIGTERM), where torch's clean-up after it failed with `error`."""
+    while isinstance(error, Exception):
+        error = error.__context__
+    return error
 
 
 def _refusal(error: Exception, name: str) -> BadInput:

@@ -38,6 +38,20 @@ def program_of(compute: Callable[..., Any], *inputs: Any) -> tuple[Program, dict
     return trace_program(Model(compute).eval(), inputs or (torch.randn(4, 4),), name="mine")
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_that_torch_stumbles_over_is_one_still(end: type[BaseException]) -> None:
+    """Ctrl-C while tracing came out as "torch.export cannot trace it: Trying to pop from empty mode stack"."""
+
+    def compute(self: Model, x: torch.Tensor) -> torch.Tensor:
+        try:
+            raise end
+        finally:
+            raise RuntimeError("Trying to pop from empty mode stack")
+
+    with pytest.raises(end):
+        program_of(compute)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_program_comes_back_from_its_json(name: str) -> None:
     program = case(name).program
