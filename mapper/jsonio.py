@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import glob
 import hashlib
 import json
 import math
@@ -20,6 +23,8 @@ from mapper.errors import BadInput, SystemRefused
 
 MAX_DEPTH = 100
 MAX_BYTES = 512 * 2**20
+UNFINISHED = ".mapper-part"
+"""How the names of files end that are being written."""
 _POINTED = re.compile(r"(/\S*): (.*)", re.DOTALL)
 
 
@@ -186,7 +191,8 @@ def write_text(path: Path, text: str) -> None:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of `path` when the block ends well, and vanishes otherwise.
 
-    A link stays and what it points to is replaced; a device or pipe is written to as it is.
+    A link stays and what it points to is replaced; a device or pipe is written to as it is. What a process that was
+    killed has left of an earlier attempt is taken away.
 
     Raises: SystemRefused when the folder is absent, read-only or full, or `path` is a folder.
     """
@@ -197,19 +203,44 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
                 yield device
             return
         target = Path(os.path.realpath(path))
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        _sweep(target)
+        handle, temporary = _begun(target)
         with os.fdopen(handle, "wb") as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-        temporary = None
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, target)  # while it is locked: nobody takes it for one that was left
+            temporary = None
     except OSError as error:
         raise SystemRefused(f"{path} cannot be written: {error.strerror}") from error
     finally:
         if temporary is not None:
             os.unlink(temporary)
+
+
+def _begun(target: Path) -> tuple[int, str]:
+    """A new file beside `target`, and its name. It is locked as long as it is open, so that others see whether who
+    writes it is alive; where the file system has no locks, nobody takes it away."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=UNFINISHED, dir=target.parent)
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.path.exists(name):  # else another process swept it before it was locked
+            return handle, name
+        os.close(handle)
+
+
+def _sweep(target: Path) -> None:
+    """Takes away what processes that are gone have left of files that were to become `target`."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.????????{UNFINISHED}"):
+        with contextlib.suppress(OSError):
+            fd = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(left)
+            finally:
+                os.close(fd)
 
 
 def _umask() -> int:

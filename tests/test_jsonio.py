@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +173,41 @@ def test_the_old_file_stays_whole_when_writing_fails(tmp_path: Path, error: Base
     assert os.listdir(tmp_path) == ["f.json"]
     if isinstance(error, OSError):
         assert f"{file} cannot be written: No space left on device" in str(caught.value)
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from mapper import jsonio
+with jsonio.replacing(Path(sys.argv[1])) as out:
+    out.write(b"half")
+    out.flush()
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_one_and_what_a_live_one_writes_stays(tmp_path: Path) -> None:
+    file, mine = tmp_path / "out[1].npz", tmp_path / ".out[1].npz.original"
+    mine.write_text("the user's")
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        for writer in writers:
+            assert writer.stdout is not None and writer.stdout.readline() == b"begun\n"
+        assert len(list(tmp_path.glob(f".*{jsonio.UNFINISHED}"))) == 2
+        writers[0].kill()
+        writers[0].wait()
+        jsonio.write_text(tmp_path / "other.npz", "{}")
+        assert len(list(tmp_path.glob(f".*{jsonio.UNFINISHED}"))) == 2, "only what was to become the same file"
+        jsonio.write_text(file, "whole")
+        assert len(list(tmp_path.glob(f".*{jsonio.UNFINISHED}"))) == 1, "the other one is at it still"
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.communicate()
+    jsonio.write_text(file, "again")
+    assert {path.name for path in tmp_path.iterdir()} == {file.name, mine.name, "other.npz"}
+    assert file.read_text() == "again" and mine.read_text() == "the user's"
 
 
 def test_a_folder_that_is_not_there_or_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:

@@ -92,13 +92,11 @@ def _described(path: Path) -> File:
 
 
 def install(made: Path, path: Path, backend: str, stage: str) -> None:
-    """Puts the folder `made`, with a manifest, in the place of `path`. The caller holds the lock of `path`."""
+    """Makes the folder `made`, with a manifest, `path`, which is not there. The caller holds the lock of `path`."""
     files = {file.name: _described(file) for file in sorted(made.iterdir())}
     manifest = Manifest(backend=backend, stage=stage, files=files)
     jsonio.write_text(made / MANIFEST, jsonio.dumps(jsonio.plain(manifest)))
     made.chmod(0o700)
-    if path.exists():
-        path.rename(made.parent / "damaged")
     made.rename(path)
 
 
@@ -168,13 +166,16 @@ class Artefacts(dict[tuple[int, int], Path]):
         weakref.finalize(self, _close, self._held)
 
     def take(self, stage: int, threads: int, path: Path) -> bool:
-        """Takes in the folder `path` if it is there and whole."""
+        """Takes in the folder `path` if it is there and whole; what is damaged is not held."""
         fd = hold(path)
         if fd is None:
             return False
+        if not sound(path):
+            os.close(fd)
+            return False
         self._held.append(fd)
         self[stage, threads] = path
-        return sound(path)
+        return True
 
 
 def _close(fds: list[int]) -> None:

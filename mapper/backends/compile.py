@@ -91,6 +91,7 @@ def artefacts(
                     if found.take(team.stage, team.threads, path):
                         continue  # another process, or a stage like this one, was faster
                     if path.exists():
+                        path.rename(work / f"damaged{i}")
                         note(f"what {backend.name} had compiled for stage {team.stage} was damaged ({path}); made anew")
                     say(f"Compiling stage {i + 1} of {len(missing)} for {backend.name} ...")
                     made = _made(backend, team, weights_fd, work / str(i))

@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 
-from mapper.backends.core import Core
+from mapper.backends.core import Core, core_of
 from mapper.backends.registry import Loaded
+from mapper.program.model import Program
 
 Value = TypeVar("Value")
 
 
+@dataclass(frozen=True)
+class Engine(Generic[Value]):
+    """A library with a stage's core loaded: the number of threads that it computes with, `make`, which gives its value
+    that shares a contiguous tensor's memory, and `infer`, which computes the outputs of the core from its inputs, both
+    as such values."""
+
+    threads: int
+    make: Callable[[torch.Tensor], Value]
+    infer: Callable[[Sequence[Value], Sequence[Value]], None]
+
+
 def loaded(
-    core: Core,
+    program: Program,
     weights: Mapping[str, torch.Tensor],
     threads: int,
-    make: Callable[[torch.Tensor], Value],
-    infer: Callable[[Sequence[Value], Sequence[Value]], None],
+    artefact: Path | None,
+    engine: Callable[[Path, int], Engine[Value]],
 ) -> Loaded:
-    """The stage, where `make` gives the library's value that shares a contiguous tensor's memory, and `infer` computes
-    the outputs of the core from its inputs, both as such values.
+    """The stage, ready in this process, its core computed by the `engine` of the folder that was compiled and so many
+    threads. Inputs are read where they lie if they are contiguous, results are written where they belong."""
+    assert artefact is not None, "a stage of this back end is compiled before it is loaded"
+    torch.set_num_threads(1)  # for copies; a second team would only be in the way
+    core = core_of(program)
+    if not core.program.outputs:
+        return Loaded(core.compute(weights, tuple), threads)
+    return computed_by(engine(artefact, threads), core, weights)
+
+
+def computed_by(engine: Engine[Value], core: Core, weights: Mapping[str, torch.Tensor]) -> Loaded:
+    """The stage whose `core` the `engine` computes.
 
     Results without a target, and all of `compute`, come into buffers that are made when they are first needed. What is
     an input handed through, depends on weights alone, or is an output for the second time, is for the caller to copy.
@@ -34,11 +58,11 @@ def loaded(
     nowhere: list[torch.Tensor | None] = [None] * len(core.sources)
 
     def prepare(tensors: Iterable[torch.Tensor]) -> None:
-        known.update({id(tensor): (tensor, make(tensor)) for tensor in tensors if tensor.is_contiguous()})
+        known.update({id(tensor): (tensor, engine.make(tensor)) for tensor in tensors if tensor.is_contiguous()})
 
     def value(tensor: torch.Tensor) -> Value:
         found = known.get(id(tensor))
-        return make(tensor) if found is None else found[1]
+        return engine.make(tensor) if found is None else found[1]
 
     def buffer(i: int) -> torch.Tensor:
         if i not in own:
@@ -50,8 +74,8 @@ def loaded(
         held = [given[i].contiguous() for i in core.inputs]
         wanted = (targets[i] for i in first)
         results = [buffer(i) if target is None else target for i, target in enumerate(wanted)]
-        infer([value(tensor) for tensor in held], [value(result) for result in results])
+        engine.infer([value(tensor) for tensor in held], [value(result) for result in results])
         places = {"input": given, "core": results, "constant": constants}
         return [places[kind][i] for kind, i in core.sources]
 
-    return Loaded(lambda *given: tuple(into(given, nowhere)), threads, into=into, prepare=prepare)
+    return Loaded(lambda *given: tuple(into(given, nowhere)), engine.threads, into=into, prepare=prepare)

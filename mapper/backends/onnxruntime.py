@@ -10,7 +10,7 @@ import onnxruntime as ort
 import torch
 
 from mapper.backends.core import core_of, exported
-from mapper.backends.in_place import loaded
+from mapper.backends.in_place import Engine, loaded
 from mapper.backends.registry import FLOAT32, INT8, Loaded
 from mapper.program.model import Program
 
@@ -76,14 +76,12 @@ def _session(folder: Path, threads: int) -> ort.InferenceSession:
 def load(
     program: Program, weights: Mapping[str, torch.Tensor], threads: int, artefact: Path | None, precision: str = FLOAT32
 ) -> Loaded:
-    """The stage, ready in this process. Inputs are read where they lie if they are contiguous, results are written
-    where they belong."""
-    assert artefact is not None, "a stage of this back end is compiled before it is loaded"
-    torch.set_num_threads(1)  # for copies; a second team would only be in the way
-    core = core_of(program)
-    if not core.program.outputs:
-        return Loaded(core.compute(weights, tuple), threads)
-    session = _session(artefact, threads)
+    """The stage, ready in this process (`in_place.loaded`)."""
+    return loaded(program, weights, threads, artefact, _engine)
+
+
+def _engine(folder: Path, threads: int) -> Engine[ort.OrtValue]:
+    session = _session(folder, threads)
     binding = session.io_binding()
     inputs, outputs = ([given.name for given in ends] for ends in (session.get_inputs(), session.get_outputs()))
 
@@ -97,4 +95,4 @@ def load(
             binding.bind_ortvalue_output(name, one)
         session.run_with_iobinding(binding)
 
-    return loaded(core, weights, session.get_session_options().intra_op_num_threads, value, infer)
+    return Engine(session.get_session_options().intra_op_num_threads, value, infer)

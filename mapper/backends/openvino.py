@@ -7,12 +7,13 @@ import ctypes
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from mapper.backends.core import core_of, exported
-from mapper.backends.in_place import loaded
+from mapper.backends.in_place import Engine, loaded
 from mapper.backends.registry import BFLOAT16, FLOAT32, Loaded
 from mapper.program.model import Program
 
@@ -79,14 +80,12 @@ def signal_stack_kept() -> Iterator[None]:
 def load(
     program: Program, weights: Mapping[str, torch.Tensor], threads: int, artefact: Path | None, precision: str = FLOAT32
 ) -> Loaded:
-    """The stage, ready in this process. Inputs are read where they lie if they are contiguous, results are written
-    where they belong."""
-    assert artefact is not None, "a stage of this back end is compiled before it is loaded"
-    torch.set_num_threads(1)  # for copies; a second team would only be in the way
-    core = core_of(program)
-    if not core.program.outputs:
-        return Loaded(core.compute(weights, tuple), threads)
-    compiled = _compiled(artefact, threads, precision)
+    """The stage, ready in this process (`in_place.loaded`)."""
+    return loaded(program, weights, threads, artefact, partial(_engine, precision))
+
+
+def _engine(precision: str, folder: Path, threads: int) -> Engine[ov.Tensor]:
+    compiled = _compiled(folder, threads, precision)
     request = compiled.create_infer_request()
 
     def value(tensor: torch.Tensor) -> ov.Tensor:
@@ -99,4 +98,4 @@ def load(
             request.set_output_tensor(i, one)
         request.infer()
 
-    return loaded(core, weights, int(compiled.get_property("INFERENCE_NUM_THREADS")), value, infer)
+    return Engine(int(compiled.get_property("INFERENCE_NUM_THREADS")), value, infer)

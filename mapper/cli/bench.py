@@ -71,7 +71,9 @@ def bench_command(
         if trust:
             reference = reference.model_copy(update={"source": TrustedSource(reference.source)})
         machine = machine_of(topo, cores, groups, reserve)
-        result = bench(graph, machine, reference, batch=given[0][1].request.batch if given else batch, rounds=rounds,
+        if given:
+            batch = given[0][1].request.batch // given[0][1].request.micro_batches
+        result = bench(graph, machine, reference, batch=batch, rounds=rounds,
                        seconds=seconds, backend=wanted, plans=given, vendors=vendors, arrivals=load,
                        progress=progress.say)  # fmt: skip
     if output is not None:
@@ -91,8 +93,6 @@ def _given(files: list[Path], model: str | None, trust: bool) -> list[tuple[str,
     found: list[tuple[str, Plan]] = []
     for file in files:
         plan = trusted(load_plan(file), model=model, trust=trust)
-        if plan.request.micro_batches > 1:
-            raise UsageError(f"{file}: its items are several calls of the model; bench compares single calls")
         if found and plan.model.graph_sha256 != found[0][1].model.graph_sha256:
             raise UsageError(f"{file} is a plan of another model than {files[0]}, or of another batch or length")
         found.append((file.stem, plan))

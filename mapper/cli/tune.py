@@ -24,11 +24,14 @@ def tune_command(
     screening: Annotated[int, typer.Option(min=1, help="Rounds in which a plan is tried first.")] = 5,
     seconds: Annotated[float, typer.Option(min=0.01, help="About how long a round of one plan takes.")] = 1.0,
     budget: Annotated[str, typer.Option(help="Plan no further after this; what decides comes on top.")] = "15min",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, also where one could go on.")] = False,
     json: Json = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the kept plan here.")] = None,
     profile_out: ProfileOut = None, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Plan, run, plan again with what the stages took, until the plan stays; keep the best plan that was measured."""
+    """Plan, run, plan again with what the stages took, until the plan stays; keep the best plan that was measured.
+
+    Interrupted, the same command goes on from there within a day."""
     from mapper import jsonio
     from mapper.backends.registry import EAGER, backend_called
     from mapper.cost.profile import save_profile
@@ -44,10 +47,15 @@ def tune_command(
     name = backend or (profile.backend if profile else EAGER)
     backend_called(name).require(compiling=False)
     with Progress(quiet or json) as progress:
+
+        def tell(message: str) -> None:
+            progress.clear()
+            typer.echo(f"mapper: {message}", err=True)
+
         progress.say(f"Tracing {model} ...")
         graph, reference = graph_of_source(model, model_options(batch, seed, weights, length), trust=trust)
         made = tune(graph, machine, reference, backend=name, batch=batch, settings=settings,
-                    known=[profile] if profile else [], say=progress.say)  # fmt: skip
+                    known=[profile] if profile else [], fresh=fresh, say=progress.say, tell=tell)  # fmt: skip
     if profile_out is not None:
         save_profile(made.profile, profile_out)
     if output is not None:

@@ -32,7 +32,7 @@ COMPARED_ITEMS = 4
 DEFAULT_ITEMS = 100
 TRACED = 4096
 
-__all__ = ["Measurement", "OutputsDiffer", "drawn_items", "run", "sampled"]
+__all__ = ["Measurement", "OutputsDiffer", "drawn_items", "reference_of_items", "run", "sampled", "whole_items"]
 
 
 def run(
@@ -77,7 +77,9 @@ def run(
     source = _source(plan, model)
     del model
     given = _given(plan, source, inputs, seed)
-    reference = _reference(plan, source, list(itertools.islice(given.items, compare or given.compared)), tolerance)
+    reference = reference_of_items(
+        plan, source, list(itertools.islice(given.items, compare or given.compared)), tolerance
+    )
     count, warmup = given.counts(items, warmup)
     notes = [*given.notes, *(converted(source.program) if results is not None else [])]
     executor = Executor(
@@ -134,7 +136,7 @@ def _given(plan: Plan, source: Source, inputs: Sequence[Item] | Path | None, see
         file = open_items(inputs, plan, source.program)
         return _Given(file, len(file), 0, min(COMPARED_ITEMS, len(file)), False, file.rows, file.notes)
     calls = plan.request.micro_batches
-    items = inputs or _items_of(drawn_items(plan, source, DISTINCT_ITEMS * calls, seed), calls)
+    items = inputs or whole_items(plan, source, DISTINCT_ITEMS, seed)
     tensors = [tensors_of(source.program, item, calls) for item in items]
     warmup = -(-plan.predicted.window // calls) + len(tensors)
     return _Given(tensors, DEFAULT_ITEMS, warmup, len(tensors), endless=True)
@@ -149,13 +151,17 @@ def _results(
     return results_file(path, plan, source.program, count, rows)
 
 
-def _items_of(parts: list[list[torch.Tensor]], calls: int) -> list[Tensors]:
-    """Items of `calls` micro-batches each."""
+def whole_items(plan: Plan, source: Source, count: int, seed: int = 0) -> list[Tensors]:
+    """`count` random items of `plan`: of as many micro-batches as it says."""
+    calls = plan.request.micro_batches
+    parts = drawn_items(plan, source, count * calls, seed)
     return [joined(parts[i : i + calls]) if calls > 1 else parts[i] for i in range(0, len(parts), calls)]
 
 
-def _reference(plan: Plan, source: Source, items: Sequence[Tensors], tolerance: float | None) -> Reference:
-    """What the outputs of `items` have to be (`reference_of`)."""
+def reference_of_items(
+    plan: Plan, source: Source, items: Sequence[Tensors], tolerance: float | None = None
+) -> Reference:
+    """What the outputs of `items`, each of all its micro-batches, have to be (`reference_of`)."""
     calls = plan.request.micro_batches
     if calls == 1:
         return reference_of(plan, source, items, tolerance)
@@ -171,7 +177,7 @@ def _source(plan: Plan, model: Runnable | Source | None) -> Source:
 
 
 def drawn_items(plan: Plan, source: Source, count: int, seed: int = 0) -> list[list[torch.Tensor]]:
-    """`count` random items as the plan describes them, in the order of the program's inputs."""
+    """`count` random items of one call as the plan describes them, in the order of the program's inputs."""
     from mapper.program.items import random_items
 
     names = [given.name for given in source.program.inputs]

@@ -5,7 +5,6 @@ the process that first uses them and inherit its binding.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import mmap
 import os
@@ -16,9 +15,9 @@ from typing import Any
 
 import torch
 
+from mapper.execution.workers.following import end_with
 from mapper.host.affinity import pin
 
-PR_SET_PDEATHSIG = 1
 _GONE = 2**62
 _NAP_S = 50e-6
 
@@ -73,9 +72,7 @@ def _child(pus: list[int], measured: Callable[[], Any]) -> tuple[int, int]:
         return pid, read
     answer: dict[str, Any] = {}
     try:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
+        end_with(parent, signal.SIGKILL)
         pin(set(pus))
         with torch.inference_mode():
             answer = {"value": measured()}

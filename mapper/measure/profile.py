@@ -37,6 +37,7 @@ from mapper.graph.model import Graph
 from mapper.host.load import busy_between, snapshot
 from mapper.machine.discover import discover
 from mapper.machine.model import Machine
+from mapper.measure.memory import NoRoom, free_bytes, need_bytes
 from mapper.measure.parts import parted
 from mapper.measure.software import Software, cpu_seconds
 from mapper.plans.model import Plan
@@ -116,12 +117,13 @@ class PartTimer:
     def __init__(
         self, graph: Graph, machine: Machine, source: ModelSource, item: Sequence[torch.Tensor], backend: str = EAGER,
         *, rounds: int = ROUNDS, seconds: float = ROUND_S, say: Tell = lambda message: None,
+        free: Callable[[], int] = free_bytes,
     ) -> None:  # fmt: skip
         if graph.program is None:
             raise UsageError("only a traced model can be profiled; a graph file has nothing that could be computed")
         self.graph, self.machine, self.source, self.program = graph, machine, source, graph.program
         self.backend = backend_called(backend)
-        self.rounds, self.seconds, self.say = rounds, seconds, say
+        self.rounds, self.seconds, self.say, self.free = rounds, seconds, say, free
         self._item = item
         self.pus = pus_here(machine, discover())
 
@@ -149,8 +151,10 @@ class PartTimer:
     def measure(self, chain: Chain) -> list[MeasuredOps]:
         """What the parts of `chain` take.
 
-        Raises: BadInput when the back end cannot compile a part; ExecutionFailed when the process cannot do it.
+        Raises: NoRoom where all teams at once would need more memory than there is; BadInput when the back end cannot
+        compile a part; ExecutionFailed when the process cannot do it.
         """
+        self._require_room(chain)
         names = [[self.graph.ops[v].name for v in part] for part in chain.parts]
         teams = [[self.pus[core] for core in team] for team in teams_of(self.machine, chain.config)]
         folders = self._compiled(names, chain.config.cores)
@@ -168,6 +172,19 @@ class PartTimer:
             _measured(chain, i, [statistics.median(team[r][i] for team in rows) for r in range(self.rounds)], busy)
             for i in range(len(chain.parts))
         ]
+
+    def _require_room(self, chain: Chain) -> None:
+        teams, sweep = len(teams_of(self.machine, chain.config)), self._sweep_bytes(chain)
+        need, free = need_bytes(self.graph, chain.parts, teams, self.backend, sweep_bytes=sweep), self.free()
+        if need > free:
+            count = len(chain.parts)
+            what = f"{count} parts with {chain.config.name} are" if count > 1 else f"1 part with {chain.config.name} is"
+            raise NoRoom(
+                f"{what} not measured: "
+                f"{teams} team{'s' * (teams > 1)} at once would need about {need / 1e9:.1f} GB, and "
+                f"{max(0, free) / 1e9:.1f} GB are free",
+                advice="Free memory, name other configurations (--configurations), or use fewer cores (--cores).",
+            )
 
     def _compiled(self, names: Sequence[Sequence[str]], threads: int) -> list[str | None]:
         """The folder with what the back end compiled of each part, None where it compiles nothing."""

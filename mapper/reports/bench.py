@@ -19,7 +19,8 @@ def bench_text(result: Bench) -> list[str]:
     """Lines for people."""
     about = f"{result.model}, {result.backend}, {result.rounds} interleaved rounds on {result.machine}"
     least = "" if result.at_least is None else f" At least {result.at_least:.3f} times the best alternative (95 %)."
-    lines = [f"{about}: {result.verdict}.{least}", "", *table(*_closed(result.alternatives), right="12356")]
+    closed = _closed(result.alternatives, result.counts)
+    lines = [f"{about}: {result.verdict}.{least}", "", *table(*closed, right="12356")]
     if any(row.open_loop for row in result.alternatives):
         lines += ["", "Poisson arrivals; latency from when an item was due:", ""]
         lines += table(*_open(result.alternatives), right="123456")
@@ -29,7 +30,7 @@ def bench_text(result: Bench) -> list[str]:
     return lines
 
 
-def _closed(rows: Sequence[BenchRow]) -> tuple[list[str], list[list[str]]]:
+def _closed(rows: Sequence[BenchRow], counts: str) -> tuple[list[str], list[list[str]]]:
     """The closed-loop table."""
     several = len({row.backend for row in rows}) > 1
     cells = []
@@ -43,7 +44,7 @@ def _closed(rows: Sequence[BenchRow]) -> tuple[list[str], list[list[str]]]:
             format_seconds(row.latency_s.p50),
             ratio_text(row.chosen_over_this) + ("!" if row.ratio_disturbed else ""),
         ])  # fmt: skip
-    return ["", "stages", "workers", "items/s", "range", "predicted", "latency", "chosen / this"], cells
+    return ["", "stages", "workers", f"{counts}/s", "range", "predicted", "latency", "chosen / this"], cells
 
 
 def _open(rows: Sequence[BenchRow]) -> tuple[list[str], list[list[str]]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import Literal
 
 import torch
 
@@ -93,13 +94,15 @@ class BenchRow(Record):
 
 
 class Bench(Record):
-    """What a comparison gave. `to_best` is the chosen plan against the best of the others with the same back end, 1 if
+    """What a comparison gave. `counts` says of what rates are: items, or elements where a plan has items in
+    micro-batches. `to_best` is the chosen plan against the best of the others with the same back end, 1 if
     they are one plan; `best_other` is picked in the warm-up. `at_least` is what the ratio to the best of them,
     whichever it is, is not below (95 %). Both are null where other programs left too few rounds alone. `others_busy` is
     the share of the cores that those took in the worst of the rounds that count."""
 
     model: str
     batch: int
+    counts: Literal["items", "elements"] = "items"
     machine: str
     backend: str
     chosen: str
@@ -125,53 +128,71 @@ def bench(
     launcher sets up and the own ways of the library behind `backend`: `rounds` interleaved rounds of about `seconds`
     each, all with the same `backend`.
 
-    `plans`, each with a name, take the place of the best plan; the first is what the others are compared with. With
+    `plans`, each with a name, take the place of the best plan; the first is what the others are compared with. `graph`
+    is of one call, of `batch` elements. Where items of a plan are several calls, all rates are elements a second. With
     `vendors`, other libraries' own ways are measured, too. `arrivals` adds open-loop rounds.
-    Raises: PromiseBroken when an alternative's outputs are not the model's; what `plan` and `Executor` raise.
+    Raises: UsageError for arrivals of items of different sizes; PromiseBroken when an alternative's outputs are not the
+    model's; what `plan` and `Executor` raise.
     """
     if rounds < 1:
         raise UsageError("a comparison needs at least one round")
+    split = any(plan.request.micro_batches > 1 for _, plan in plans)
+    if split and arrivals is not None:
+        raise UsageError(
+            "--arrivals compares items of one size, and a plan has items in micro-batches",
+            advice="Leave it away, or give plans whose items are single calls.",
+        )
     backend_called(backend).require(compiling=False)
     found = contenders(graph, machine, model, batch, backend, given=plans, vendors=vendors, say=progress)
     source = realised_source(found.plans[0][1])
     pus = [pu for core in machine.cores for pu in core.pus]
-    starters = starters_of(found, machine, source, progress)
+    starters = starters_of(found, machine, source, progress, elements=split)
     course = Course(rounds, seconds, arrivals)
     with torch_threads(1), Claim(pus):  # feeding must not start threads on the workers' cores
         seats, notes = measured(starters, course, watched(pus), progress)
+    if split:
+        found.notes.insert(0, f"rates are elements a second, since items differ in size: those of the alternatives are "
+                              f"single calls of {batch}; latencies are of whole items")  # fmt: skip
     return _result(seats, machine, course, batch, [*found.notes, *notes])
 
 
-def starters_of(found: Field, machine: Machine, source: Source, say: Progress) -> list[Starter]:
-    """All contenders, with what each needs to be started and checked."""
+def starters_of(
+    found: Field, machine: Machine, source: Source, say: Progress, *, elements: bool = False
+) -> list[Starter]:
+    """All contenders, with what each needs to be started and checked. With `elements`, rates count these."""
     weights = sum(tensor.numel() * tensor.element_size() for tensor in source.weights.values())
     plans = [plan for _, plan in found.plans] + [plan for _, plan in found.outside]
     given = references_of(plans, source)
     starters = []
     for (names, plan), (items, outputs) in zip(found.plans, given, strict=False):
-        start = partial(_start_plan, names, plan, source, machine, items, outputs, say)
+        unit = plan.request.batch if elements else 1
+        start = partial(_start_plan, names, plan, source, machine, items, outputs, unit, say)
         workers = sum(len(stage.replicas) for stage in plan.stages)
         starters.append(Starter(" = ".join(names), need_bytes(plan, workers, weights, forked=True), start))
     for (set_up, plan), (items, outputs) in zip(found.outside, given[len(found.plans) :], strict=True):
-        begin = partial(_start_outside, set_up, plan, source, items, outputs, say)
+        unit = plan.request.batch if elements else 1
+        begin = partial(_start_outside, set_up, plan, source, items, outputs, unit, say)
         need = need_bytes(plan, set_up.instances, weights, forked=False)
         starters.append(Starter(set_up.name, need, begin, optional=True))
     return starters
 
 
 def _start_plan(
-    names: Sequence[str], plan: Plan, source: Source, machine: Machine, items: Items, outputs: Reference,
+    names: Sequence[str], plan: Plan, source: Source, machine: Machine, items: Items, outputs: Reference, unit: int,
     say: Progress, stack: ExitStack,
 ) -> ExecutedPlan:  # fmt: skip
     up = started(stack, names, plan, source, machine, items, say)
+    up.unit = unit
     up.check(outputs)
     return up
 
 
 def _start_outside(
-    set_up: SetUp, plan: Plan, source: Source, items: Items, outputs: Reference, say: Progress, stack: ExitStack
-) -> Outside:
+    set_up: SetUp, plan: Plan, source: Source, items: Items, outputs: Reference, unit: int, say: Progress,
+    stack: ExitStack,
+) -> Outside:  # fmt: skip
     up = launched(stack, set_up, plan, source, items, say)
+    up.unit = unit
     up.check(outputs)
     return up
 
@@ -193,9 +214,9 @@ def _result(seats: Sequence[Seat], machine: Machine, course: Course, batch: int,
     if disturbed := sum(r.disturbed for r in every):
         notes.append(f"other programs computed during {disturbed} of {len(every)} rounds: no verdict counts them")
     return Bench(
-        model=chosen.plan.model.name, batch=batch, machine=machine.title or machine.name, backend=backend,
-        chosen=chosen.name, rounds=course.rounds, seconds=course.seconds,
-        items_per_round={seat.series.name: seat.series.items for seat in seats},
+        model=chosen.plan.model.name, batch=batch, counts="items" if chosen.unit == 1 else "elements",
+        machine=machine.title or machine.name, backend=backend, chosen=chosen.name, rounds=course.rounds,
+        seconds=course.seconds, items_per_round={seat.series.name: seat.series.items for seat in seats},
         alternatives=tuple(_row(seat, said, seat is seats[0]) for seat in seats), to_best=_ratio(said.best),
         best_other=said.best_name, at_least=said.at_least, torch=torch.__version__, notes=tuple(notes), verdict=words,
         others_busy=max((r.others_busy for seat in seats for r in seat.series.clean), default=0.0),
@@ -219,7 +240,7 @@ def _row(seat: Seat, said: Verdict, is_chosen: bool) -> BenchRow:
         backend=plan.request.backend, runs_in="mapper's workers" if inside else _runs_in(contender),
         stages=len(plan.stages), workers=sum(len(stage.replicas) for stage in plan.stages),
         throughput_per_s=Spread(median=median(series.rates), low=min(series.rates), high=max(series.rates)),
-        predicted_throughput_per_s=plan.predicted.throughput_per_s if inside else None,
+        predicted_throughput_per_s=contender.unit * plan.predicted.throughput_per_s if inside else None,
         latency_s=percentiles(latencies),
         chosen_over_this=_ratio(median_interval(ratios, CONFIDENCE)) if ratios else None,
         outputs_identical=contender.identical, steady=series.steady,

@@ -17,8 +17,8 @@ from mapper.errors import PromiseBroken
 from mapper.execution.backend import bits_equal
 from mapper.execution.executor import Executor, Output
 from mapper.execution.place import Claim
-from mapper.execution.reference import Reference, difference_of, limits_of, reference_of, torch_threads
-from mapper.execution.run import drawn_items
+from mapper.execution.reference import Reference, difference_of, limits_of, torch_threads
+from mapper.execution.run import reference_of_items, whole_items
 from mapper.execution.sources.source import Source, realised_source
 from mapper.machine.model import Machine
 from mapper.plans.model import Plan
@@ -31,13 +31,15 @@ Items = Sequence[Sequence[torch.Tensor]]
 
 @dataclass
 class ExecutedPlan:
-    """A plan at work. `identical`: every output checked so far was the unsplit model's, bit by bit."""
+    """A plan at work. `identical`: every output checked so far was the unsplit model's, bit by bit. `unit`: what an
+    item counts for in rounds and rates: 1, or its elements where plans have items of different sizes."""
 
     names: Sequence[str]
     plan: Plan
     executor: Executor
     items: Items
     identical: bool = True
+    unit: int = 1
 
     @property
     def name(self) -> str:
@@ -49,25 +51,30 @@ class ExecutedPlan:
         """Its workers."""
         return [worker.pid for worker in self.executor.statistics().workers]
 
+    @property
+    def window(self) -> int:
+        """Items in flight."""
+        return -(-self.plan.predicted.window // self.plan.request.micro_batches)
+
     def sized(self, count: int) -> int:
         """At least two windows, and as many items for each replica of a stage."""
-        count = max(count, 4, 2 * self.plan.predicted.window)
-        return count + -count % max(len(stage.replicas) for stage in self.plan.stages)
+        items = max(-(-count // self.unit), 4, 2 * self.window)
+        return self.unit * (items + -items % max(len(stage.replicas) for stage in self.plan.stages))
 
     def closed(self, count: int) -> Timed:
         """Timed from when the pipeline is full, while there is more behind."""
-        window = self.plan.predicted.window
+        window, items = self.window, count // self.unit
         with self.executor.beside():
-            outputs = self.executor.map(self._endless(window + count + window))
+            outputs = self.executor.map(self._endless(window + items + window))
             _skip(outputs, window)
             self.executor.reset_statistics()
             began = time.monotonic()
-            _skip(outputs, count)
+            _skip(outputs, items)
             took = time.monotonic() - began
             latencies = self.executor.statistics().latencies_s
             for _ in outputs:
                 pass
-        return Timed(count / took, tuple(latencies))
+        return Timed(items * self.unit / took, tuple(latencies))
 
     def open(self, due_s: Sequence[float]) -> Timed:
         """Items handed in when they are due, or as soon after as there is room."""
@@ -92,7 +99,7 @@ class ExecutedPlan:
 
     def check(self, reference: Reference) -> None:
         """Compares an output of each item with what it has to be. Raises: PromiseBroken."""
-        count = self.plan.predicted.window + len(self.items)
+        count = self.window + len(self.items)
         for number, output in enumerate(self.executor.map(self._endless(count))):
             found = output if isinstance(output, tuple) else (output,)
             self.identical &= same(self.name, self.plan, found, reference, number % len(self.items))
@@ -148,9 +155,11 @@ def measured_plans(
 
 
 def references_of(plans: Sequence[Plan], source: Source) -> list[tuple[Items, Reference]]:
-    """For each plan the items that it is measured with, the same for all, and what their outputs have to be."""
-    items = drawn_items(plans[0], source, DISTINCT_ITEMS)
-    return [(items, reference_of(plan, source, items)) for plan in plans]
+    """For each plan the items that it is measured with, the same for all whose items are of as many calls, and what
+    their outputs have to be."""
+    items = {plan.request.micro_batches: whole_items(plan, source, DISTINCT_ITEMS) for plan in plans}
+    given = [items[plan.request.micro_batches] for plan in plans]
+    return [(own, reference_of_items(plan, source, own)) for plan, own in zip(plans, given, strict=True)]
 
 
 def started(

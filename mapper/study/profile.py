@@ -20,6 +20,7 @@ from mapper.machine.discover import discover
 from mapper.machine.model import Machine
 from mapper.measure.calibrate import refuse_emulated
 from mapper.measure.journal import Journal, Kind
+from mapper.measure.memory import NoRoom
 from mapper.measure.profile import ROUND_S, ROUNDS, Chain, PartTimer, empty_profile, pus_here
 from mapper.plans.model import ModelRef, Plan
 from mapper.solver.plan import plan
@@ -87,7 +88,7 @@ def profile(
                 earlier = empty.model_copy(update={"measurements": kept})
                 profiling.profile = merged([profiling.profile, earlier])
             left = settings.budget_s - (time.monotonic() - begun)
-            measure = _kept(timer, journal)
+            measure = _kept(timer, journal, tell)
             try:
                 fit = fill(
                     profiling, graph, machine, measure, budget_s=left, chosen=settings.configurations, progress=say
@@ -98,11 +99,15 @@ def profile(
     return Profiled(profiling.profile, fit, tuple(profiling.turns), profiling.ended)
 
 
-def _kept(timer: PartTimer, journal: Journal[MeasuredOps]) -> Callable[[Chain], list[MeasuredOps]]:
-    """What measures with `timer`, and keeps it in `journal`."""
+def _kept(timer: PartTimer, journal: Journal[MeasuredOps], tell: Say) -> Callable[[Chain], list[MeasuredOps]]:
+    """What measures with `timer`, and keeps it in `journal`; `tell` is told what there is no memory for."""
 
     def measure(chain: Chain) -> list[MeasuredOps]:
-        rows = timer.measure(chain)
+        try:
+            rows = timer.measure(chain)
+        except NoRoom as error:
+            tell(f"{error.what}. {error.advice}")
+            raise
         for row in rows:
             journal.add(row)
         return rows

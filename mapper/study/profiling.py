@@ -22,6 +22,7 @@ from mapper.cost.table import CostTable
 from mapper.errors import Infeasible, NoPlanInTime, UsageError
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
+from mapper.measure.memory import NoRoom
 from mapper.measure.profile import COLD, HOT, Chain, Heat
 from mapper.plans.model import Plan
 from mapper.solver.plan import plan
@@ -51,11 +52,13 @@ class Turn:
 
 @dataclass
 class Profiling:
-    """A profile as it grows. `turns` is how planning went, `ended` why it stopped."""
+    """A profile as it grows. `turns` is how planning went, `ended` why it stopped, `skipped` what there was no memory
+    for."""
 
     profile: Profile
     turns: list[Turn] = field(default_factory=list)
     ended: str = "interrupted"
+    skipped: set[object] = field(default_factory=set)
 
     def add(self, rows: Iterable[MeasuredOps]) -> None:
         """Takes in what was measured."""
@@ -67,8 +70,8 @@ class Profiling:
         return {row.what for row in self.profile.measurements}
 
     def lacking(self, chain: Chain) -> Chain | None:
-        """The parts of `chain` that were not measured, None if all were."""
-        known = self.known
+        """The parts of `chain` that were neither measured nor skipped, None if there are none."""
+        known = self.known | self.skipped
         parts = tuple(p for p, key in zip(chain.parts, chain.keys(), strict=True) if key not in known)
         return Chain(chain.config, parts, chain.residency, chain.source) if parts else None
 
@@ -162,7 +165,10 @@ class _Loop:
         self.progress(
             f"{where}: {len(lacking.parts)} {what}, {chain.config.name}, {chain.residency}, {left:.0f} s left"
         )
-        self.profiling.add(self.measure(lacking))
+        try:
+            self.profiling.add(self.measure(lacking))
+        except NoRoom:  # who measures has told that
+            self.profiling.skipped.update(lacking.keys())
 
     def refined(self, chosen: Sequence[Config] | None) -> Fit:
         """Plans and measures what decides, until nothing that does is unmeasured."""
@@ -211,13 +217,14 @@ class _Loop:
         what can be measured in turn together is one chain."""
         known = {(row.ops, row.configuration, heat) for row in self.profiling.profile.measurements
                  for heat in (("hot", "cold") if row.residency == "stream" else (row.residency,))}  # fmt: skip
+        skipped = self.profiling.skipped
         near = self.base.caches.names[GROUP]
         found: dict[tuple[int, str, Heat], list[tuple[int, ...]]] = {}
         for number, made in enumerate(plans):
             for stage in sorted(made.stages, key=lambda s: -s.load.total_s / len(s.replicas)):
                 part = tuple(sorted(self.graph.position[name] for name in stage.ops))
                 name, heat = stage.replicas[0].configuration.name, HOT if stage.residency == near else COLD
-                if (ranges(part), name, heat) not in known:
+                if (ranges(part), name, heat) not in known and (ranges(part), name, heat, "segment") not in skipped:
                     known.add((ranges(part), name, heat))
                     found.setdefault((number, name, heat), []).append(part)
         return [Chain(self._config(name), tuple(sorted(parts)), heat, "segment")

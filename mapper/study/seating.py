@@ -7,12 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from mapper.backends.registry import backend_called
 from mapper.errors import MapperError, SystemRefused
-from mapper.host.load import available_bytes
-from mapper.machine.cgroup import memory_limit
+from mapper.measure.memory import free_bytes
 from mapper.plans.model import Plan
 from mapper.study.arrivals import Arrivals, schedule
 from mapper.study.executed import ExecutedPlan
@@ -28,8 +26,6 @@ COPIES = {"eager": 0, "inductor": 0}
 """Copies of the weights in each process, by family of back ends: these map one that all share. Others lay weights out
 anew, and hold those of the file while they do."""
 OTHER_COPIES = 2
-RESERVE_BYTES = 5 * 10**8
-"""Left free."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +65,6 @@ def need_bytes(plan: Plan, processes: int, weight_bytes: int, *, forked: bool) -
     copies = COPIES.get(backend_called(plan.request.backend).family, OTHER_COPIES)
     own = PROCESS_BYTES + processes * WORKER_BYTES if forked else processes * PROCESS_BYTES
     return own + weight_bytes * (1 + processes * copies)
-
-
-def free_bytes(root: Path = Path("/")) -> int:
-    """Memory that more processes may have, but for a reserve."""
-    limit = memory_limit(root)
-    free = available_bytes(root)
-    return min(free, limit if limit is not None else free) - RESERVE_BYTES
 
 
 def measured(

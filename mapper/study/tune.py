@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mapper import jsonio
 from mapper.backends.registry import EAGER, backend_called
+from mapper.cache import cache_folder
 from mapper.cost.configurations import configurations
 from mapper.cost.profile import Profile, merged
 from mapper.cost.profiled import profiled
@@ -25,12 +26,14 @@ from mapper.jsonio import Record
 from mapper.machine.discover import discover
 from mapper.machine.model import Machine
 from mapper.measure.calibrate import refuse_emulated
+from mapper.measure.journal import Journal
 from mapper.measure.profile import empty_profile, pus_here
 from mapper.plans.check import mapping_of, optimal_gap, violations
 from mapper.plans.evaluate import evaluate
 from mapper.plans.model import ModelRef, Plan
 from mapper.solver.plan import plan
 from mapper.study.contenders import contenders
+from mapper.study.sittings import KIND, Compete, Kept, Sitting
 from mapper.study.statistics import median_interval
 from mapper.study.trials import Named, Trial, ratios, trials_of
 
@@ -46,8 +49,6 @@ NEAR = 0.9
 PLAN_S = 30.0
 
 Say = Callable[[str], None]
-Compete = Callable[[Sequence[Named], int], Sequence[Trial]]
-"""Measures plans against the first of them, in so many rounds."""
 Planner = Callable[[CostTable], Plan]
 
 
@@ -111,11 +112,13 @@ class Settings:
 
 def tune(
     graph: Graph, machine: Machine, model: ModelRef, *, backend: str = EAGER, batch: int = 1,
-    settings: Settings | None = None, known: Sequence[Profile] = (), say: Say = lambda message: None,
+    settings: Settings | None = None, known: Sequence[Profile] = (), fresh: bool = False,
+    say: Say = lambda message: None, tell: Say = lambda message: None,
 ) -> Tuned:  # fmt: skip
     """The plan for `graph` on `machine`, this machine, that is measured to be the best with `backend`.
 
-    `known` are profiles of the same, from which the first plan is made.
+    `known` are profiles of the same, from which the first plan is made. Interrupted, the same call goes on from there
+    (not with `fresh`), with what is left of the time. `say` is told where it stands, `tell` what the user should know.
 
     Raises: PromiseBroken when a plan's outputs are not the model's; what `plan` and `Executor` raise; SystemRefused on
     an emulated machine.
@@ -124,23 +127,42 @@ def tune(
     settings = settings or Settings()
     backend_called(backend).require(compiling=False)
     begun = time.monotonic()
-    with Claim(pus_here(machine, discover())):
+    start = merged([empty_profile(graph, machine, backend), *known])
+    with Claim(pus_here(machine, discover())), journal_for(start, batch, settings, tell) as journal:
+        if fresh:
+            journal.discard()
+        if kept := len(journal.read().entries):
+            tell(f"going on after {kept} sitting{'s' * (kept > 1)}")
         rivals = contenders(graph, machine, model, batch, backend, say=say).named
         say("Building the model ...")
         source = realised_source(rivals[0][1])
 
-        def compete(plans: Sequence[Named], rounds: int) -> Sequence[Trial]:
-            return trials_of(plans, graph, machine, source, rounds, settings.round_s, say)
+        compete = Kept(
+            lambda plans, rounds: trials_of(plans, graph, machine, source, rounds, settings.round_s, say), journal
+        )
 
         def planner(table: CostTable) -> Plan:
             made = plan(graph, machine, costs=table, model=model, batch=batch, time_limit_s=PLAN_S)
             return with_backend(made, backend)
 
         search = Search(
-            graph, machine, merged([empty_profile(graph, machine, backend), *known]), compete, planner, settings,
-            over=lambda: time.monotonic() - begun > settings.budget_s, say=say,
+            graph, machine, start, compete, planner, settings,
+            over=lambda: time.monotonic() - begun + compete.replayed_s > settings.budget_s, say=say,
         )  # fmt: skip
-        return search.tuned(rivals)
+        try:
+            made = search.tuned(rivals)
+        except (KeyboardInterrupt, SystemExit):
+            if (kept := len(journal.entries)) and journal.kept:
+                tell(f"{kept} sitting{'s are' if kept > 1 else ' is'} kept: the same command goes on from there")
+            raise
+        journal.discard()
+        return made
+
+
+def journal_for(start: Profile, batch: int, settings: Settings, tell: Say) -> Journal[Sitting]:
+    """The journal of exactly this: graph, back end, machine, what was known, and how plans are measured."""
+    key = jsonio.sha256([jsonio.plain(start), batch, settings.rounds, settings.screening, settings.round_s])
+    return Journal(cache_folder(), key, time.time(), tell, KIND)
 
 
 class Search:

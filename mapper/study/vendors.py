@@ -63,7 +63,8 @@ class _Instance:
 
 @dataclass
 class Outside:
-    """A set-up at work. `plan` is the whole model as one stage, with the set-up's back end."""
+    """A set-up at work. `plan` is the whole model as one stage, with the set-up's back end. `unit`: what an item counts
+    for, as of an executed plan."""
 
     set_up: SetUp
     plan: Plan
@@ -73,6 +74,7 @@ class Outside:
     instances: list[_Instance] = field(default_factory=list)
     width: int = 1
     identical: bool = True
+    unit: int = 1
 
     @property
     def name(self) -> str:
@@ -87,13 +89,14 @@ class Outside:
     def sized(self, count: int) -> int:
         """As many for each instance, and at least as many as two times those in flight."""
         n = len(self.instances)
-        return max(-(-count // n), 4, 2 * self.width) * n
+        return max(-(-count // (n * self.unit)), 4, 2 * self.width) * n * self.unit
 
     def closed(self, count: int) -> Timed:
         """A round of all instances at once. The rate is the sum of theirs, each timed by itself."""
-        replies = self._all([{"do": "closed", "count": count // len(self.instances)}] * len(self.instances))
+        each = count // (len(self.instances) * self.unit)
+        replies = self._all([{"do": "closed", "count": each}] * len(self.instances))
         latencies = tuple(latency for reply in replies for latency in reply["latencies_s"])
-        return Timed(sum(reply["rate_per_s"] for reply in replies), latencies)
+        return Timed(self.unit * sum(reply["rate_per_s"] for reply in replies), latencies)
 
     def open(self, due_s: Sequence[float]) -> Timed:
         """Items are dealt to the instances in turn."""

@@ -97,6 +97,26 @@ def test_what_is_damaged_is_made_anew_with_a_note(made: list[int], name: str, ho
     assert len(list(compiled_folder().iterdir())) == 2
 
 
+def test_what_is_damaged_is_neither_held_nor_kept(made: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it cannot be made anew: nothing that is of no use stays, or stays locked, in the cache."""
+    path, notes = folders()[1, 1], []
+    (path / "a").write_text("x")
+    found = Artefacts()
+    assert not found.take(1, 1, path) and found == {}
+    trim(compiled_folder(), 0)
+    assert not path.exists(), "nobody holds it"
+    folders()
+    (path / "a").write_text("x")
+
+    def fails(*_: object) -> Path:
+        raise ExecutionFailed("the compiler died")
+
+    monkeypatch.setattr(compiling, "_made", fails)
+    with pytest.raises(ExecutionFailed):
+        folders(note=notes.append)
+    assert not path.exists() and len(notes) == 1 and str(path) in notes[0]
+
+
 def test_the_key_follows_all_that_matters_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     program = PROGRAMS[0]
     key = key_of(FAKE, program, HASHES, 1)

@@ -107,7 +107,7 @@ def test_what_is_handed_through_or_known_before_is_left_to_be_copied(stage: int)
         for result, computed in zip(results, compute(*given), strict=True):
             result.copy_(computed)
 
-    ready = in_place.loaded(core, STRIDES.weights, 1, value, infer)
+    ready = in_place.computed_by(in_place.Engine(1, value, infer), core, STRIDES.weights)
     assert ready.into is not None
     given = [drawn(given.type, seed) for seed, given in enumerate(program.inputs)]
     kinds = [twice.type_of(output) for output in twice.outputs]
@@ -141,4 +141,4 @@ def test_workers_copy_nothing_and_have_a_slot_more(name: str) -> None:
     programs = stage_programs(plan, MLP.program)
     for backend, slots in (("eager", 2), (name, 3)):
         layout = lay_out(with_backend(plan, backend), MLP.program, programs)
-        assert [channel.slots for channel in layout.channels] == [plan.predicted.window, slots, slots, slots]
+        assert [channel.slots for channel in layout.channels] == [plan.predicted.window + 1, slots, slots, slots]

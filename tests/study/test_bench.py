@@ -9,15 +9,18 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 
 from mapper.errors import ExecutionFailed, PromiseBroken
 from mapper.execution.backend import with_backend
+from mapper.execution.executor import Executor
 from mapper.execution.sources.source import Source, source_of
-from mapper.plans.file import save_plan
+from mapper.plans.file import load_plan, save_plan
+from mapper.plans.micro_batches import in_items
 from mapper.plans.model import Plan
 from mapper.study import bench, executed
 from mapper.study.arrivals import schedule
@@ -100,11 +103,52 @@ def test_the_command_takes_a_plan_in_place_of_the_best(tmp_path: Path) -> None:
     assert mapper("bench").code == 2 and mapper("bench", "--model", SOURCE, "--arrivals", "never").code == 2
 
 
-def test_items_of_several_calls_are_not_compared(tmp_path: Path) -> None:
-    plan = plan_for(MLP, cuts(MLP.graph, [8]), source=SOURCE)
-    request = plan.request.model_copy(update={"micro_batches": 2, "batch": 2})
-    save_plan(plan.model_copy(update={"request": request}), tmp_path / "p.json")
-    assert mapper("bench", "--plan", tmp_path / "p.json", "--model", SOURCE).code == 2
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="a pipeline needs two cores")
+def test_plans_in_micro_batches_are_measured_and_elements_counted(tmp_path: Path) -> None:
+    file, one = tmp_path / "mine.json", tmp_path / "one.json"
+    made = mapper("plan", "--model", SOURCE, "--stages", "2", "-o", one)
+    assert made.code == 0, made.err
+    plan = load_plan(one)
+    request = plan.request.model_copy(update={"batch": 3, "micro_batches": 3})
+    split = plan.model_copy(update={"request": request, "predicted": in_items(plan.predicted, 3)})
+    save_plan(split, file)
+    options = ("--plan", file, "--model", SOURCE, "--rounds", "1", "--seconds", "0.05")
+    result = mapper("bench", *options, "--json")
+    assert result.code == 0, result.err
+    document = json.loads(result.out)
+    rows = {name: row for row in document["alternatives"] for name in row["names"]}
+    assert document["counts"] == "elements" and document["batch"] == 1 and "elements" in document["notes"][0]
+    assert rows["mine"]["predicted_throughput_per_s"] == pytest.approx(plan.predicted.throughput_per_s)
+    assert document["items_per_round"][rows["mine"]["name"]] % 3 == 0
+    assert all(row["outputs_identical"] and row["throughput_per_s"]["median"] > 0 for row in rows.values())
+    refused = mapper("bench", *options, "--arrivals", "10")
+    assert refused.code == 2 and "--arrivals" in refused.err
+
+
+def test_rounds_count_elements_of_whole_items() -> None:
+    """Of an executor that gives each item back."""
+    given: list[int] = []
+
+    class Echo:
+        def beside(self) -> contextlib.AbstractContextManager[None]:
+            return contextlib.nullcontext()
+
+        def map(self, items: Iterator[Any]) -> Iterator[Any]:
+            for item in items:
+                given.append(len(item))
+                yield item
+
+        def reset_statistics(self) -> None:
+            pass
+
+        def statistics(self) -> SimpleNamespace:
+            return SimpleNamespace(latencies_s=(0.5,))
+
+    plan = plan_for(MLP, cuts(MLP.graph, [4, 4]), replicas=[1, 2], window=5, request={"batch": 24, "micro_batches": 3})
+    up = executed.ExecutedPlan(["a"], plan, cast(Executor, Echo()), [[1, 2, 3]], unit=24)
+    assert up.window == 2 and up.sized(1) == 4 * 24 and up.sized(24 * 5) == 6 * 24
+    timed = up.closed(6 * 24)
+    assert len(given) == 2 + 6 + 2 and timed.latencies_s == (0.5,)
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from mapper.cost.configurations import configurations
 from mapper.cost.profile import MeasuredOps
 from mapper.cost.roofline import roofline
 from mapper.cost.table import CostTable
 from mapper.graph.model import Graph
 from mapper.machine.files import load_machine
 from mapper.machine.model import Machine
+from mapper.measure.memory import NoRoom
 from mapper.measure.profile import Chain, teams_of
 from mapper.plans.check import mapping_of
 from mapper.plans.evaluate import evaluate
@@ -117,6 +119,25 @@ def test_a_budget_that_is_over_ends_it_with_one_measurement_at_least() -> None:
     fake = Fake(graph, MACHINE, roofline(graph, MACHINE))
     filled(graph, fake.truth, profiling, fake, budget_s=0.0)
     assert len(fake.chains) == 1 and profiling.ended == "the time was over"
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_what_there_is_no_memory_for_is_skipped_and_asked_for_once(room: bool) -> None:
+    graph = block_chain(6)
+    profiling = Profiling(profile_with(graph, MACHINE))
+    fake = Fake(graph, MACHINE, roofline(graph, MACHINE))
+    whole, refused = configurations(MACHINE)[-1].name, list[object]()
+
+    def measure(chain: Chain) -> Sequence[MeasuredOps]:
+        if not room or chain.config.name == whole:
+            refused.extend(chain.keys())
+            raise NoRoom("4 teams at once would need too much")
+        return fake(chain)
+
+    made = fill(profiling, graph, MACHINE, measure, budget_s=1e9, clock=lambda: 0.0)
+    assert profiling.ended == "the plan and its near rivals are measured"
+    assert refused and len(refused) == len(set(refused)) and set(refused) == profiling.skipped
+    assert bool(profiling.profile.measurements) == room and made.table.seconds.min() > 0
 
 
 def test_interrupted_it_goes_on_where_it_was_and_comes_to_the_same() -> None:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mapper.cost.configurations import configurations
 from mapper.cost.profile import load_profile
 from mapper.cost.table import CostTable
 from mapper.errors import NoPlanInTime
 from mapper.execution import place
 from mapper.graph.model import Graph
 from mapper.machine.files import load_machine
+from mapper.measure.journal import Journal
 from mapper.measure.profile import empty_profile
 from mapper.plans.check import check, mapping_of
 from mapper.plans.costs import costs_of
@@ -24,6 +30,7 @@ from mapper.plans.model import Plan
 from mapper.reports.tune import tuning_text
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
+from mapper.study.sittings import KIND, Kept, Sitting
 from mapper.study.trials import Named, Trial, ratios, stage_rows
 from mapper.study.tune import Search, Settings, Tuned
 from tests.cli.commands import TINY, mapper
@@ -147,6 +154,75 @@ def test_rounds_that_others_disturbed_do_not_count_unless_there_are_no_others() 
     assert ratios(quiet, other) == [2.0] and quiet.rate_per_s == 1.5
     loud = Trial(("c",), made, (1.0, 2.0, 4.0), (True, True, True), (1.0, 1.0, 1.0), (), 0.5)
     assert ratios(loud, other) == [1.0, 2.0, 4.0] and loud.rate_per_s == 2.0
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_an_interrupted_search_goes_on_with_what_it_has_and_comes_to_the_same(tmp_path: Path, at: int) -> None:
+    graph, told = block_chain(8), list[str]()
+    truth = true_costs(graph, 3)
+    limits = [Limits(stages=1, max_replicas=1, configurations=(one,)) for one in configurations(MACHINE)]
+    named = [*rivals(graph), *(((f"native {i}",), plan(graph, MACHINE, limits=one)) for i, one in enumerate(limits))]
+
+    class Interrupted(Compete):
+        def __call__(self, plans: Sequence[Named], rounds: int) -> list[Trial]:
+            if len(self.sittings) == at:
+                raise KeyboardInterrupt
+            return super().__call__(plans, rounds)
+
+    def searched(compete: Compete | Kept) -> Tuned:
+        return Search(graph, MACHINE, empty_profile(graph, MACHINE, "eager"), compete,
+                      lambda table: plan(graph, MACHINE, costs=table), QUICK).tuned(named)  # fmt: skip
+
+    def journal() -> Journal[Sitting]:
+        return Journal(tmp_path, "key", 100.0, told.append, KIND).read()
+
+    undisturbed, first, later = Compete(graph, truth), Interrupted(graph, truth), Compete(graph, truth)
+    whole = searched(undisturbed)
+    assert len(undisturbed.sittings) > at
+    with journal() as kept, pytest.raises(KeyboardInterrupt):
+        searched(Kept(first, kept))
+    later.rng = first.rng  # the noise goes on where it was
+    with journal() as kept:
+        assert len(kept.entries) == at
+        again = Kept(later, kept)
+        assert searched(again) == whole and again.replayed_s > 0
+    assert first.sittings + later.sittings == undisturbed.sittings and not told
+
+
+COMMAND = """
+import os
+from mapper.execution import place
+place._name = lambda pu: f"\\0mapper-test-{os.getpid()}-{pu}"
+from mapper.cli.main import main
+main()
+"""
+
+
+def test_an_interrupted_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of its own, interrupted after its first sitting."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    words = ["tune", "--model", TINY, "--rounds", "6", "--screening", "2", "--seconds", "0.05", "-q"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        until = time.monotonic() + 120
+        while not any(path.read_bytes().count(b"\n") > 1 for path in tmp_path.rglob("tune-*.jsonl")):
+            assert process.poll() is None and time.monotonic() < until, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "Traceback" not in err, err
+    assert "the same command goes on from there" in err, err
+    (journal,) = tmp_path.rglob("tune-*.jsonl")
+    kept = journal.read_bytes().count(b"\n") - 1
+    monkeypatch.setattr(place, "_name", lambda pu: f"\0mapper-test-{os.getpid()}-{pu}")
+    made = mapper(*words, "--json")
+    assert made.code == 0, made.err
+    assert f"going on after {kept} sitting" in made.err
+    assert not list(tmp_path.rglob("tune-*.jsonl")), "it is done"
 
 
 @pytest.mark.slow

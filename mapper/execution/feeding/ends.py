@@ -47,6 +47,10 @@ def calls_of(item: Sequence[torch.Tensor], calls: int) -> list[Call]:
 class Ends:
     """What puts calls in and takes outputs out. One thread at a time puts, one at a time takes.
 
+    A call may be staged: it lies in its slot, and is handed on later. Who stages one while others are at work, and
+    hands it on as soon as the oldest of these is done, before he takes its outputs out, keeps no worker waiting while
+    he copies.
+
     `homes` says for each output of the model which stage hands it out, and where among that stage's outputs it is.
     """
 
@@ -62,6 +66,8 @@ class Ends:
         ]
         self._order = [flat.index(home) for home in homes]
         self._inside: deque[Call] = deque()
+        self._staged: Call | None = None
+        self._room = False  # the slot of the next call was waited for
         self.next_in = self.next_out = 0
         self.latencies_s: deque[float] = deque(maxlen=KEPT_LATENCIES)
         """Of the last items, from when the first call was put in to when the outputs of the last were taken out."""
@@ -81,17 +87,46 @@ class Ends:
             return False
         return all(consumer.ready(self.next_out) for consumer in self._collect)
 
+    @property
+    def staged(self) -> bool:
+        """Whether a call lies in its slot and has not been handed on."""
+        return self._staged is not None
+
     def put(self, call: Call) -> None:
         """Puts `call` in; its tensors may change afterwards. With no more in flight than the plan's window, it does
         not wait."""
-        number, now = self.next_in, time.monotonic_ns()
-        self._feed.acquire(number)
-        self._feed.write(number, call.tensors)
+        call.clock.put_ns = call.clock.put_ns or time.monotonic_ns()
+        self.stage(call)
+        self.hand_on()
+
+    def stage(self, call: Call) -> None:
+        """Writes `call` into its slot; its tensors may change afterwards. None may be staged before. With no more in
+        flight than the plan's window, it does not wait."""
+        if not self._room:
+            self._feed.acquire(self.next_in)
+            self._room = True
+        self._feed.write(self.next_in, call.tensors)
         call.tensors = ()
-        call.clock.put_ns = call.clock.put_ns or now
-        self._inside.append(call)
-        self._feed.publish(number)
-        self.next_in += 1
+        self._staged = call
+
+    def hand_on(self) -> None:
+        """Puts in what is staged, if there is something."""
+        call = self._staged
+        if call is not None:
+            call.clock.put_ns = call.clock.put_ns or time.monotonic_ns()
+            self._inside.append(call)
+            self._feed.publish(self.next_in)
+            self._staged, self._room = None, False
+            self.next_in += 1
+
+    def unstage(self) -> None:
+        """Drops what is staged."""
+        self._staged = None
+
+    def wait(self) -> None:
+        """Waits for the oldest call in flight."""
+        for consumer in self._collect:
+            consumer.wait(self.next_out)
 
     def get(self, *, dropped: bool = False) -> Tensors:
         """Waits for the oldest call in flight, and takes its outputs out; the latency of what is `dropped` does not

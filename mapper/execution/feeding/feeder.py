@@ -52,6 +52,7 @@ class Feeder:
         """A new stream, which ends the one before it."""
         with self._rings:
             before, self._stream = self._stream, Stream()
+            self._ends.unstage()
             self._leftovers = self._ends.next_in
             for future in before.handed if before is not None else ():
                 future.cancel()
@@ -63,6 +64,7 @@ class Feeder:
             if self.closed:
                 raise UsageError(ENDED)
             if self._service is None:
+                self._ends.hand_on()
                 self._service = service = Service(self._ends, self._window, self._limit, self._broken)
                 first, handed = self._ends.next_out, service.start(self._ends.inside(), _first)
                 if self._stream is not None:
@@ -70,7 +72,8 @@ class Feeder:
             return self._service
 
     def results(self, calls: Iterator[Call], stream: Stream) -> Iterator[Tensors]:
-        """The outputs of `calls`, in order; a call is taken only when there is room for it."""
+        """The outputs of `calls`, in order; a call is taken only when there is room for it, in the window or, staged,
+        in the ring."""
         self._drop_leftovers(stream)
         exhausted = False
         while True:
@@ -78,10 +81,10 @@ class Feeder:
                 self._require(stream)
                 if self._service is not None:
                     break
-                wanted = not exhausted and self._ends.in_flight < self._window and not self._ends.ready()
+                wanted = not exhausted and not self._ends.staged and not self._ends.ready()
                 if not wanted and not self._ends.in_flight:
                     return
-                outputs = None if wanted else self._guarded(self._ends.get)
+                outputs = None if wanted else self._guarded(self._exchanged)
             if outputs is not None:
                 yield outputs
             elif (call := next(calls, None)) is None:  # not with the rings held: this is the caller's code
@@ -90,11 +93,18 @@ class Feeder:
                 self._put(call, stream)
         yield from self._served(calls, stream, exhausted)
 
+    def _exchanged(self) -> Tensors:
+        """The outputs of the oldest call in flight; what is staged is on its way before they are copied."""
+        self._ends.wait()
+        self._ends.hand_on()
+        return self._ends.get()
+
     def _put(self, call: Call, stream: Stream) -> None:
         with self._rings:
             self._require(stream)
             if self._service is None:
-                self._guarded(lambda: self._ends.put(call))
+                step = self._ends.put if self._ends.in_flight < self._window else self._ends.stage
+                self._guarded(lambda: step(call))
             else:
                 stream.handed.append(self._service.submit([call], _first, bounded=False))
 

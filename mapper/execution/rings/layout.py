@@ -101,9 +101,9 @@ def _refuse_backward(program: Program, programs: Sequence[Program], source: str)
 def lay_out(plan: Plan, program: Program, programs: Sequence[Program], traced: int = 0) -> Layout:
     """Where the channels of `plan` lie, with room for the times of `traced` calls of each worker.
 
-    Slots: the most that an edge of the producer states; at least the window for what the feeder hands in, so that it
-    never waits there while results wait for it; one more where the back end computes into the slot, in the place of a
-    buffer of its own, so that it may be as far ahead of its readers."""
+    Slots: the most that an edge of the producer states; at least the window for what the feeder hands in, and one for
+    what it has ready beside that, so that it never waits there while results wait for it; one more where the back end
+    computes into the slot, in the place of a buffer of its own, so that it may be as far ahead of its readers."""
     replicas = tuple(len(stage.replicas) for stage in plan.stages)
     tensors = {FEEDER_ID: [(given.name, given.type) for given in program.inputs]}
     for s, stage in enumerate(programs):
@@ -137,7 +137,7 @@ def lay_out(plan: Plan, program: Program, programs: Sequence[Program], traced: i
 
 
 def _slots(plan: Plan) -> dict[int, int]:
-    slots = dict.fromkeys(range(len(plan.stages)), 1) | {FEEDER_ID: plan.predicted.window}
+    slots = dict.fromkeys(range(len(plan.stages)), 1) | {FEEDER_ID: plan.predicted.window + 1}
     for edge in plan.edges:
         producer = FEEDER_ID if edge.source == FEEDER else int(edge.source)
         slots[producer] = max(slots[producer], edge.slots)

@@ -199,6 +199,13 @@ class Consumer:
         end.taken = end.taken or end.filled.try_wait()
         return end.taken
 
+    def wait(self, number: int) -> None:
+        """Waits for item `number`; the next `take` of it does not."""
+        end = self._ends[number % self._replicas]
+        if not end.taken:
+            self._wait(end.filled)
+            end.taken = True
+
     def take(self, number: int) -> list[torch.Tensor]:
         """Waits for item `number` and gives its tensors: views of the slot, good until `release`."""
         end = self._ends[number % self._replicas]

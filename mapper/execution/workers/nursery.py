@@ -10,7 +10,6 @@ the parent asks how it ended: its number belongs to nobody else meanwhile, so th
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -25,13 +24,13 @@ from typing import IO, Any, NoReturn
 
 from mapper.child import how_ended
 from mapper.errors import ExecutionFailed, SystemRefused
+from mapper.execution.workers.following import end_with
 from mapper.execution.workers.post import Post
 
 MOST_BYTES = 64 * 1024
 """Of an order: the numbers of all PUs of a large machine are 20 KiB."""
 ANSWER_S = 600.0
 """How long an answer may take; on a slow board, importing torch takes minutes."""
-_PR_SET_PDEATHSIG = 1
 _STEP_S = 0.002
 
 
@@ -116,7 +115,7 @@ def main() -> None:
     """Answers orders until the parent closes the socket or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and decides
     orders, parent = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
-    _follow(parent, signal.SIGKILL)  # the import takes seconds, in which nobody looks after the parent
+    end_with(parent, signal.SIGKILL)  # the import takes seconds, in which nobody looks after the parent
     import mapper.execution.workers.replica  # noqa: F401  (for the workers)
     from mapper.execution.workers.worker import work
 
@@ -126,7 +125,7 @@ def main() -> None:
     poll.register(orders, select.POLLIN)
     with contextlib.suppress(OSError):  # an older kernel: the closed socket has to do
         poll.register(os.pidfd_open(parent), select.POLLIN)  # a child of the parent's may hold its end open
-    _follow(parent, 0)  # the signal comes when the thread ends that started this process, and that may be before
+    end_with(parent, 0)  # from here on the loop sees it: the signal may come before the parent is gone
     while [orders.fileno()] == [fd for fd, _ in poll.poll()]:
         data, descriptors, _, _ = socket.recv_fds(orders, MOST_BYTES, len(Post.DESCRIPTORS))
         if not data:
@@ -137,13 +136,6 @@ def main() -> None:
         else:
             answer = {"code": _code(order["ended"], order["within_s"])}
         orders.send(json.dumps(answer).encode())
-
-
-def _follow(parent: int, number: int) -> None:
-    """Asks the kernel for the signal `number` (0: none) when `parent` ends; ends this process if it has."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _forked(
@@ -157,7 +149,7 @@ def _forked(
     except OSError as error:
         pid, answer["error"] = -1, error.strerror
     if pid == 0:
-        _follow(nursery, signal.SIGKILL)
+        end_with(nursery, signal.SIGKILL)
         orders.close()
         work(Post.model_validate(fields | dict(zip(Post.DESCRIPTORS, descriptors, strict=True))))
     for fd in descriptors:

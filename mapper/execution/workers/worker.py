@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import select
 import sys
 import threading
 import traceback
@@ -16,6 +15,7 @@ from typing import NoReturn
 
 from mapper.errors import MapperError
 from mapper.execution.workers.environment import thread_variables
+from mapper.execution.workers.following import follow
 from mapper.execution.workers.post import Post
 from mapper.host.affinity import pin
 
@@ -31,7 +31,7 @@ def work(post: Post) -> NoReturn:
         _call(f"mapper {post.stage}.{post.replica}")
         os.environ |= thread_variables(post.threads)  # for libraries that are loaded from here on
         pin(post.pus)
-        threading.Thread(target=_follow, args=(post.parent, post.control), daemon=True).start()
+        threading.Thread(target=follow, args=(post.parent, post.control), daemon=True).start()
         from mapper.execution.workers.replica import run
 
         run(post, lambda event: report(post.status, event))
@@ -61,22 +61,6 @@ def failure(error: BaseException) -> dict[str, object]:
     )
     last = traceback.format_exception_only(error)[-1].strip()
     return {"event": "failed", "error": last[-2000:], "traceback": trace[-MAX_REPORT_CHARACTERS:], **known}
-
-
-def _follow(parent: int, control: int) -> None:
-    """Ends this process as soon as `parent` is gone: the kernel closes its end of `control`.
-
-    A child that the parent forked may hold that end open, so the parent itself is watched too, where the kernel can.
-    """
-    poll = select.poll()
-    poll.register(control, select.POLLIN)
-    try:
-        poll.register(os.pidfd_open(parent), select.POLLIN)
-    except OSError:
-        if os.getppid() != parent:
-            os._exit(0)
-    poll.poll()
-    os._exit(0)
 
 
 def _leave(code: int) -> NoReturn:
