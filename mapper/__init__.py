@@ -54,12 +54,15 @@ if TYPE_CHECKING:
     from mapper.solver.problem import Limits as Limits
     from mapper.solver.problem_plan import plan_problem as plan_problem
     from mapper.study.bench import bench as bench
+    from mapper.study.exploration.dimensions import Dimensions as Dimensions
+    from mapper.study.exploration.explore import explore as explore
     from mapper.study.profile import profile as profile
     from mapper.study.tune import tune as tune
 
 _HOMES = {
     "Arrivals": "mapper.simulator.simulate",
     "Batcher": "mapper.execution.feeding.batcher",
+    "Dimensions": "mapper.study.exploration.dimensions",
     "Executor": "mapper.execution.executor",
     "Limits": "mapper.solver.problem",
     "MapperError": "mapper.errors",
@@ -70,6 +73,7 @@ _HOMES = {
     "compare_machines": "mapper.machine.diff:compare",
     "discover": "mapper.machine.discover",
     "explain": "mapper.solver.explanation.explain",
+    "explore": "mapper.study.exploration.explore",
     "front": "mapper.solver.front",
     "graph_of_source": "mapper.plans.source",
     "load_graph": "mapper.graph.importers.load",
@@ -99,11 +103,11 @@ _HOMES = {
 """Where each name is; after a colon what it is called there, if not the same."""
 
 __all__ = [
-    "Arrivals", "Batcher", "Executor", "Limits", "MapperError", "__version__", "against", "bench", "check",
-    "check_problem_plan", "compare_machines", "discover", "explain", "front", "graph_of_source", "load_graph",
-    "load_machine", "load_plan", "load_problem_plan", "load_profile", "open_bundle", "plan", "plan_pipedream",
-    "plan_problem", "profile", "profile_costs", "read_problem", "restrict", "roofline", "run", "save_machine",
-    "save_plan", "save_problem_plan", "save_profile", "simulate", "trace", "tune", "write_bundle",
+    "Arrivals", "Batcher", "Dimensions", "Executor", "Limits", "MapperError", "__version__", "against", "bench",
+    "check", "check_problem_plan", "compare_machines", "discover", "explain", "explore", "front", "graph_of_source",
+    "load_graph", "load_machine", "load_plan", "load_problem_plan", "load_profile", "open_bundle", "plan",
+    "plan_pipedream", "plan_problem", "profile", "profile_costs", "read_problem", "restrict", "roofline", "run",
+    "save_machine", "save_plan", "save_problem_plan", "save_profile", "simulate", "trace", "tune", "write_bundle",
 ]  # fmt: skip
 
 

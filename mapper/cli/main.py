@@ -20,6 +20,7 @@ from mapper.cli import (
     check,
     doctor,
     explain,
+    explore,
     model,
     plan,
     profile,
@@ -52,6 +53,7 @@ app = typer.Typer(
 app.command("plan")(plan.plan_command)
 app.command("check")(check.check_command)
 app.command("explain")(explain.explain_command)
+app.command("explore")(explore.explore_command)
 app.command("run")(run.run_command)
 app.command("bench")(bench.bench_command)
 app.command("bundle")(bundle.bundle_command)

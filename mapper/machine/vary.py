@@ -10,7 +10,6 @@ from mapper.jsonio import Record
 from mapper.machine.figures import Figure
 from mapper.machine.model import Machine
 
-
 VARIED = "varied"
 """The source of a figure that was changed here."""
 
