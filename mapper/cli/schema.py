@@ -28,6 +28,7 @@ class Kind(StrEnum):
     problem_plan = "problem-plan"
     front = "front"
     profile = "profile"
+    host_study = "host-study"
 
 
 def schema_command(kind: Annotated[Kind, typer.Argument(help="Which file.")]) -> None:
@@ -46,6 +47,7 @@ def schema_of(kind: Kind) -> dict[str, Any]:
     from mapper.plans.problem_plan import ProblemPlan
     from mapper.program.cards import ModelCard
     from mapper.program.model import Program
+    from mapper.study.host.record import HostStudy
 
     records: dict[Kind, type[BaseModel]] = {
         Kind.plan: Plan,
@@ -56,6 +58,7 @@ def schema_of(kind: Kind) -> dict[str, Any]:
         Kind.problem_plan: ProblemPlan,
         Kind.front: Front,
         Kind.profile: Profile,
+        Kind.host_study: HostStudy,
     }
     if kind is Kind.topology:
         from mapper.machine.complete import schema as topology_schema
