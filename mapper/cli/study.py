@@ -112,12 +112,12 @@ def _simulated(topo: str, settings: Settings, figures: Path | None, figure_forma
     """The study by the model of a machine."""
     from mapper.machine.files import load_machine
     from mapper.reports.study import study_text
-    from mapper.study.sg2042.bands import bands
+    from mapper.study.sg2042.bands import bands_of
     from mapper.study.sg2042.study import study
 
     with Progress(told.quiet) as line:
         found = study(load_machine(topo), settings, line.say)
-    expected = bands(found.rows, found.knockouts)
+    expected = bands_of(found)
     document = found.model_dump(mode="json") | {"bands": [band.model_dump(mode="json") for band in expected]}
     written = []
     if figures is not None:

@@ -84,7 +84,7 @@ class _Evaluator:
     def evaluation(self) -> Evaluation:
         stages = tuple(self._stage(s) for s in range(len(self.mapping)))
         predicted = self._predicted(stages)
-        return Evaluation(stages, self._edges(stages, predicted.period_s, predicted.window), predicted)
+        return Evaluation(stages, self._edges(stages, predicted), predicted)
 
     # one stage
 
@@ -252,7 +252,7 @@ class _Evaluator:
             throughput_per_s=1 / period,
             latency_s=latency,
             critical_path_s=self._critical_path(stages),
-            window=max(1, math.ceil(latency / period * (1 - 1e-9))),
+            window=max(1, math.ceil(latency / (_pace(stages) or period) * (1 - 1e-9))),
             cores_used=sum(len(replica.cores) for stage in stages for replica in stage.replicas),
             dram_bytes_per_item=dram,
             node_memory_bytes=self._memory_of_nodes(stages),
@@ -315,8 +315,8 @@ class _Evaluator:
 
     # edges
 
-    def _edges(self, stages: tuple[Stage, ...], period: float, window: int) -> tuple[Edge, ...]:
-        edges = []
+    def _edges(self, stages: tuple[Stage, ...], predicted: Predicted) -> tuple[Edge, ...]:
+        edges, window, pace = [], predicted.window, _pace(stages) or predicted.period_s
         for s in range(len(stages)):
             given = [b for b in self.graph.inputs if any(self.home[op] == s for op in b.ops)]
             if given:
@@ -324,7 +324,7 @@ class _Evaluator:
         for s, t in sorted(self._stage_graph.edges):
             tensors = [x for x in self.leaving[s] if any(self.home[r] == t for r in x.readers)]
             names, size = [x.name for x in tensors], sum(x.bytes for x in tensors)
-            edges.append(_edge(s, t, names, size, self._slots(stages, s, t, period), self._rings(s, t)))
+            edges.append(_edge(s, t, names, size, self._slots(stages, s, t, pace), self._rings(s, t)))
         for s in range(len(stages)):
             returned = [b for b in self.graph.outputs if self._home_of_output(b.ops) == s]
             if returned:
@@ -359,7 +359,7 @@ class _Evaluator:
             for a, b in meetings(len(from_), len(to))
         )
 
-    def _slots(self, stages: tuple[Stage, ...], s: int, t: int, period: float) -> int:
+    def _slots(self, stages: tuple[Stage, ...], s: int, t: int, pace: float) -> int:
         """One slot to write, and one for each item that is between the two stages in the steady state."""
         longest = {s: 0.0}
         graph = self._stage_graph
@@ -367,7 +367,13 @@ class _Evaluator:
             reach = [longest[p] for p in graph.predecessors(u) if p in longest]
             if reach:
                 longest[u] = max(reach) + stages[u].load.total_s
-        return max(RING_SLOTS, math.ceil(longest[t] / period / len(stages[s].replicas) * (1 - 1e-9)) + 1)
+        return max(RING_SLOTS, math.ceil(longest[t] / pace / len(stages[s].replicas) * (1 - 1e-9)) + 1)
+
+
+def _pace(stages: tuple[Stage, ...]) -> float:
+    """Seconds between two items at the slowest stage, whatever DRAM can do: contention stretches loads as it stretches
+    the period, so that as many items as this asks for keep all replicas busy in either case."""
+    return max(stage.load.total_s / len(stage.replicas) for stage in stages)
 
 
 def _edge(

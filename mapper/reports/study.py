@@ -1,8 +1,8 @@
-"""The SG2042 study as tables: gains over native, bands, mechanisms, sensitivities."""
+"""The study as tables: gains over native, bands, mechanisms, sensitivities."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mapper.reports.table import table
@@ -10,42 +10,73 @@ from mapper.units import format_seconds
 
 if TYPE_CHECKING:
     from mapper.study.sg2042.bands import Band
-    from mapper.study.sg2042.study import Gain, Row, Study
+    from mapper.study.sg2042.study import Gain, Row, Shape, Study
 
 SHOWN_ITEMS = (1, 8, 64)
 MOST_INFLUENCES = 6
-_COLUMNS = {
-    "16 × 4": "16 stages × 4", "one pipeline": "", "4 copies": "4 copies × 16", "16 copies": "16 copies × 4",
-    "64 copies": "64 copies × 1", "a node": "a pipeline a node", "a group": "a pipeline a group", "planner": "planner",
-    "planner, limit": "planner, latency limit",
-}  # fmt: skip
-"""Columns and the mappings in them; the empty one is the best of all single pipelines."""
+BUILDS = {
+    "onednn": "PyTorch with oneDNN, as its builds for x86-64 and AArch64 have it",
+    "native-aten": "PyTorch without oneDNN (ATen's own kernels and OpenBLAS), as its build for RISC-V is",
+}
+"""What native is, by path."""
 
 
 def study_text(found: Study, bands: Sequence[Band]) -> list[str]:
     """Everything for people."""
     items = [item for item in SHOWN_ITEMS if any(row.item == item for row in found.rows)]
     rows = [row for row in found.rows if row.item in (items or [found.rows[0].item])]
+    shape = found.shape
     return [
-        f"Gains over native PyTorch with all threads and default pages on {found.machine}: central figures, and in "
-        f"brackets the 5th and 95th percentile of {found.samples} samples of the uncertain ones.",
+        f"Gains over native PyTorch with all {shape.cores} threads and default pages on {found.machine}: central "
+        f"figures, {_ranges(found)}.",
+        f"Native is {BUILDS[found.path]} (path {found.path}). A group is {shape.cores_per_group} "
+        f"core{'s' * (shape.cores_per_group != 1)}, a node {shape.cores // shape.nodes}.",
         "",
-        *_gains(rows),
-        "",
-        *_bands(bands),
-        "",
-        *_knockouts(found),
-        "",
-        *_influences(found),
+        *_gains(rows, _columns(shape)),
+        *_parted(_bands(bands)),
+        *_parted(_knockouts(found)),
+        *_parted(_influences(found)),
     ]
 
 
-def _gains(rows: Sequence[Row]) -> list[str]:
-    head = ["model", "item", "native", "interleaved", "best native", *_COLUMNS]
+def _ranges(found: Study) -> str:
+    """What the brackets are, and what they leave out."""
+    if not found.ranged or not found.samples:
+        why = "were asked for" if found.ranged else "are in the file of the machine"
+        return f"and no ranges, since no {'samples' if found.ranged else 'ranges of figures'} {why}"
+    left = f"; assumed without a range, so not in them: {', '.join(found.unranged)}" if found.unranged else ""
+    return f"and in brackets the 5th and 95th percentile of {found.samples} samples of the {found.ranged} uncertain " \
+           f"ones{left}"  # fmt: skip
+
+
+def _parted(lines: Sequence[str]) -> list[str]:
+    """`lines` after an empty one, if there are any."""
+    return ["", *lines] if lines else []
+
+
+def _columns(shape: Shape) -> dict[str, str]:
+    """Columns and the mappings in them; the empty one is the best of all single pipelines."""
+    cores, size, groups, nodes = shape.cores, shape.cores_per_group, shape.groups, shape.nodes
+    known = [
+        (f"{groups} × {size}", f"{groups} stages × {size}", groups > 1),
+        ("one pipeline", "", True),
+        (f"{nodes} copies", f"{nodes} copies × {cores // nodes}", 1 < nodes < groups),
+        (f"{groups} copies", f"{groups} copies × {size}", 1 < groups < cores),
+        (f"{cores} copies", f"{cores} copies × 1", True),
+        ("a node", "a pipeline a node", 1 < nodes < groups),
+        ("a group", "a pipeline a group", 1 < groups < cores),
+        ("planner", "planner", True),
+        ("planner, limit", "planner, latency limit", True),
+    ]
+    return {column: name for column, name, there in known if there}
+
+
+def _gains(rows: Sequence[Row], columns: Mapping[str, str]) -> list[str]:
+    head = ["model", "item", "native", "interleaved", "best native", *columns]
     lines = [
         [r.model, str(r.item), format_seconds(r.native_s), f"{r.interleaved:.2f}",
          f"{r.best_native_ratio:.2f} ({r.best_native.removeprefix('native, ')})",
-         *(_gain(_found(r, name)) for name in _COLUMNS.values())]
+         *(_gain(_found(r, name)) for name in columns.values())]
         for r in rows
     ]  # fmt: skip
     return table(head, lines, right="123", indent="")
@@ -72,7 +103,7 @@ def _bands(bands: Sequence[Band]) -> list[str]:
          {True: "met", False: "refuted", None: "no data"}[band.met], band.where]
         for band in bands
     ]  # fmt: skip
-    return table(["expected", "", "found", "", "where"], lines, right="2", indent="")
+    return table(["expected", "", "found", "", "where"], lines, right="2", indent="") if lines else []
 
 
 def _knockouts(found: Study) -> list[str]:

@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 Draws = tuple[tuple[int, float], ...]
 """Resource and bytes per second that a job at full speed draws from it."""
 
+MOST_KNOWN = 4096
+"""Who is at work together, with the speeds that follow, that is remembered: with uneven times nothing comes twice."""
+
 
 def fair_speeds(jobs: Mapping[Draws, int], capacity: Mapping[int, float]) -> dict[Draws, float]:
     """The speed, at most 1, of each sort of job, `jobs` of which run at the same time."""
@@ -45,10 +48,11 @@ def fair_speeds(jobs: Mapping[Draws, int], capacity: Mapping[int, float]) -> dic
 @dataclass
 class _Sort:
     """Jobs that draw alike run equally fast: `done_s` is what each that ran from the start would have got done, in
-    seconds at full speed, and a job ends when that has grown by its work."""
+    seconds at full speed, and a job ends when that has grown by its work. `worked_s` is what all got done together."""
 
     speed: float = 0.0
     done_s: float = 0.0
+    worked_s: float = 0.0
     ends: list[tuple[float, int]] = field(default_factory=list)
 
 
@@ -60,8 +64,15 @@ class Flow:
         self._sorts: dict[Draws, _Sort] = {}
         self._known: dict[tuple[tuple[Draws, int], ...], dict[Draws, float]] = {}
         self._now_s = 0.0
-        self.served: dict[int, float] = dict.fromkeys(self._capacity, 0.0)
+
+    @property
+    def served(self) -> dict[int, float]:
         """Bytes that each resource has served."""
+        found = dict.fromkeys(self._capacity, 0.0)
+        for draws, sort in self._sorts.items():
+            for resource, rate in draws:
+                found[resource] += rate * sort.worked_s
+        return found
 
     def limited(self, draws: Draws) -> Draws:
         """Those of `draws` that somebody limits."""
@@ -93,16 +104,18 @@ class Flow:
         """Lets all jobs work until `now_s`."""
         passed = now_s - self._now_s
         if passed > 0:
-            for draws, sort in self._sorts.items():
+            for sort in self._sorts.values():
                 if sort.ends:
-                    sort.done_s += sort.speed * passed
-                    for resource, rate in draws:
-                        self.served[resource] += rate * sort.speed * passed * len(sort.ends)
+                    done_s = sort.speed * passed
+                    sort.done_s += done_s
+                    sort.worked_s += done_s * len(sort.ends)
         self._now_s = now_s
 
     def _share(self) -> None:
         key = tuple((draws, len(sort.ends)) for draws, sort in self._sorts.items())
         if key not in self._known:
+            if len(self._known) == MOST_KNOWN:
+                self._known.clear()
             self._known[key] = fair_speeds(dict(key), self._capacity)
         for draws, speed in self._known[key].items():
             self._sorts[draws].speed = speed

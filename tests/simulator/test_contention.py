@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mapper.simulator import contention
 from mapper.simulator.contention import Draws, Flow, fair_speeds
 
 CAPACITY = {0: 10.0, 1: 4.0, 2: 7.0}
@@ -50,3 +51,17 @@ def test_jobs_end_when_their_work_is_done_at_changing_speeds() -> None:
     flow.advance(4.0)
     flow.end(2)
     assert flow.next_end() is None and flow.served[0] == pytest.approx(40.0)
+
+
+def test_what_is_remembered_of_uneven_times_does_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speeds were kept for every set of jobs that was ever at work together."""
+    monkeypatch.setattr(contention, "MOST_KNOWN", 8)
+    flow = Flow({0: 10.0})
+    for job in range(40):
+        flow.add(job, ((0, 1.0 + job),), 1.0)
+        end = flow.next_end()
+        assert end is not None
+        flow.advance(end[0])
+        flow.end(job)
+        assert len(flow._known) <= 8
+    assert flow.served[0] == pytest.approx(sum(1.0 + job for job in range(40)))

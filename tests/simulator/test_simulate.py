@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mapper
+from mapper.cost.configurations import Config
 from mapper.errors import UsageError
+from mapper.graph.model import Graph, Op, WeightUse
 from mapper.plans.dram import dram_of_nodes
 from mapper.plans.model import Plan
 from mapper.plans.source import graph_of_source
@@ -46,6 +48,23 @@ def test_nothing_is_faster_than_the_plan_and_dram_is_never_overdrawn(plan: Plan)
     drawn = dram_of_nodes(plan.stages, plan.machine)
     for node, share in enumerate(use.controllers):
         assert share == pytest.approx(drawn.get(node, 0.0) / rate.value / found.period_s, rel=0.05, abs=1e-3)
+
+
+def test_copies_that_share_dram_are_all_in_flight() -> None:
+    """The window was made with the period that DRAM limits: of eight copies six were at work at a time."""
+    machine = mapper.load_machine("epyc-7763")
+    weights = (WeightUse(name="w", bytes=2**29, touched_bytes=2**29),)
+    op = Op(name="op", kind="matmul", flop=1e6, elements=1, read_bytes=1, write_bytes=1, weights=weights)
+    ends = {"ops": ("op",), "bytes": 1}
+    graph = Graph.model_validate({
+        "name": "heavy", "ops": (op,), "tensors": (), "inputs": [{"name": "x", **ends}],
+        "outputs": [{"name": "y", **ends}],
+    })  # fmt: skip
+    plan = mapper.plan(graph, machine, limits=Limits(stages=1, configurations=(Config(1, 8),)))
+    assert len(plan.stages[0].replicas) == 8 and plan.predicted.limited_by.startswith("DRAM")
+    assert plan.predicted.latency_s < 7.5 * plan.predicted.period_s, "alone each is faster than its share of DRAM"
+    assert plan.predicted.window == 8
+    assert simulate(plan).period_s == pytest.approx(plan.predicted.period_s, rel=1e-6)
 
 
 @settings(max_examples=40, deadline=None)

@@ -21,10 +21,10 @@ from mapper.measure.journal import Journal, Kind
 from mapper.plans.model import ModelRef
 from mapper.study.exploration.dimensions import Dimensions, Variant
 from mapper.study.exploration.families import Families, Outcomes
-from mapper.study.exploration.outcomes import Outcome, Subject
+from mapper.study.exploration.outcomes import Outcome, Subject, searcher
 from mapper.study.exploration.points import Point, Search, loosest, options_of, points_of, search_of, why_not
 from mapper.study.exploration.rows import Row, row_of, with_front
-from mapper.study.exploration.workers import searched
+from mapper.study.processes import shared_out
 from mapper.units import format_rate, format_seconds
 
 MOST_POINTS = 200_000
@@ -146,7 +146,7 @@ class _Exploring:
         left, following = self.families.left(known), self.families.following
         processes = self.settings.processes or len(allowed_pus())
         told = _Told(self.search_of.values(), self.families, known, say)
-        with contextlib.closing(searched(self.subject, left, following, processes)) as results:
+        with contextlib.closing(shared_out(searcher, self.subject, left, processes, following)) as results:
             for search, outcomes in results:
                 yield search, outcomes
                 told.tell(search)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mapper.cost.configurations import configurations
@@ -68,6 +68,11 @@ class Subject:
     strategies: tuple[str, ...]
     simulated: bool = False
     time_limit_s: float | None = None
+
+
+def searcher(subject: Subject) -> Callable[[Search], tuple[Outcome, ...]]:
+    """What makes searches of `subject`, one after another."""
+    return Searcher(subject).outcomes
 
 
 class Searcher:

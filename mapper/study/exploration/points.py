@@ -26,6 +26,9 @@ class Search:
     threads: Number
     replicas: Number
 
+    def __str__(self) -> str:
+        return f"{self.key} (machine/batch/stages/threads/replicas)"
+
     @property
     def key(self) -> str:
         """What tells it from the others of an exploration."""

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from mapper.jsonio import Record
 from mapper.study.sg2042.cases import CONVOLUTIONS
-from mapper.study.sg2042.study import Knockout, Row
+from mapper.study.sg2042.study import Knockout, Row, Study
 
+MACHINE = "sg2042"
+"""The machine that the estimate is of: nothing is expected of others."""
 PUBLISHED = 8.4
 """The largest gain that the paper reports; for which model and item size is not known here."""
 PRODUCTS = ("vgg16", "resnet50", "vit", "bert")
@@ -28,6 +30,11 @@ class Band(Record):
     found: float | None
     where: str
     met: bool | None
+
+
+def bands_of(found: Study) -> tuple[Band, ...]:
+    """All bands on a study of the SG2042, none on one of another machine."""
+    return bands(found.rows, found.knockouts) if found.machine == MACHINE else ()
 
 
 def bands(rows: Sequence[Row], knockouts: Sequence[Knockout]) -> tuple[Band, ...]:

@@ -24,8 +24,6 @@ from mapper.solver.problem import Limits
 from mapper.study.sg2042.cases import Case
 from mapper.study.sg2042.rivals import placements
 
-PLAN_S = 10.0
-"""Seconds that the search for one mapping may take."""
 PIPELINE, COPIES, PLANNED, PLACED = KINDS = ("pipeline", "copies", "planner", "placement")
 
 Say = Callable[[str], None]
@@ -59,10 +57,11 @@ def costed(graph: Graph, machine: Machine, table: CostTable, mapping: Mapping) -
 
 def mappings(
     graph: Graph, machine: Machine, batch: int, limit_s: float | None = None, path: Path | None = None,
-    kinds: Collection[str] = KINDS, say: Say = lambda message: None, plan_s: float = PLAN_S,
+    kinds: Collection[str] = KINDS, say: Say = lambda message: None, plan_s: float | None = None,
 ) -> list[Mapping]:  # fmt: skip
-    """The mappings of `kinds` for `graph`, whose items have `batch` elements, each searched for at most `plan_s`
-    seconds. `limit_s` bounds the latency of one of the planner's; those that there is no room for are left out."""
+    """The mappings of `kinds` for `graph`, whose items have `batch` elements. `limit_s` bounds the latency of one of
+    the planner's; those that there is no room for are left out. After `plan_s` seconds each search takes the best so
+    far, which then depends on how busy the computer is."""
     table = roofline(graph, machine, configurations(machine), path=path)
     found: list[Mapping] = []
     for name, kind, limits in _wanted(machine, len(graph.ops), limit_s):
@@ -102,7 +101,7 @@ def _is_power_of_two(n: int) -> bool:
 
 
 def _planned(
-    graph: Graph, machine: Machine, table: CostTable, limits: Limits, plan_s: float
+    graph: Graph, machine: Machine, table: CostTable, limits: Limits, plan_s: float | None
 ) -> tuple[Placed, ...] | None:
     """The stages of the best plan under `limits`; None where there is none."""
     try:
@@ -112,7 +111,7 @@ def _planned(
     return tuple(mapping_of(made))
 
 
-def _repeated(graph: Graph, machine: Machine, table: CostTable, batch: int, plan_s: float) -> Iterator[Mapping]:
+def _repeated(graph: Graph, machine: Machine, table: CostTable, batch: int, plan_s: float | None) -> Iterator[Mapping]:
     """A pipeline for each NUMA node and for each group, the same everywhere, items dealt to them in turn."""
     size = machine.cores_per_group
     per_node = [list(cores) for cores in _cores_of_nodes(machine)]
@@ -141,7 +140,9 @@ def _cores_of_nodes(machine: Machine) -> list[list[int]]:
     return found
 
 
-def _strategies(graph: Graph, machine: Machine, table: CostTable, batch: int, plan_s: float) -> Iterator[Mapping]:
+def _strategies(
+    graph: Graph, machine: Machine, table: CostTable, batch: int, plan_s: float | None
+) -> Iterator[Mapping]:
     """The paper's pipeline, a stage a group, with its stages where each named placement puts them."""
     stages, config = len(machine.groups), Config(1, machine.cores_per_group)
     if stages > len(graph.ops) or stages < 2:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mapper.cost.paths import path_of
 from mapper.errors import UsageError
 from mapper.machine.figures import Figure
 from mapper.machine.model import Machine, figures
@@ -48,6 +49,19 @@ def parameters(machine: Machine) -> tuple[Parameter, ...]:
     return tuple(Parameter(name, tuple(values)) for name, values in found.items())
 
 
+def unranged(machine: Machine) -> tuple[str, ...]:
+    """Where in the file of `machine` figures are assumed that costs depend on and that have no range: what ranges do
+    not cover. Those of caches that are neither a group's nor the package's are not looked at."""
+    used = {f"/caches/{i}/" for i, cache in enumerate(machine.caches)
+            if cache in (machine.group_cache, machine.package_cache)}  # fmt: skip
+    found = [
+        pointer for pointer, figure in figures(machine)
+        if figure.kind == "assumed" and figure.low is None and figure.high is None
+        and not any(part in pointer for part in IGNORED)
+    ]  # fmt: skip
+    return tuple(p for p in found if not p.startswith("/caches/") or p.startswith(tuple(used)))
+
+
 def _range(figure: Figure) -> tuple[float, float, float]:
     low = figure.value if figure.low is None else figure.low
     high = figure.value if figure.high is None else figure.high
@@ -86,6 +100,12 @@ class Mechanism:
     path: Path | None = None
     flat: bool = False
 
+    def there(self, machine: Machine) -> bool:
+        """Whether `machine` has it: a figure that costs something, distances, or another path."""
+        if self.path is not None:
+            return self.path != path_of(machine)
+        return (self.flat and machine.distances is not None) or any(_has(machine, pointer) for pointer in self.values)
+
     def without(self, machine: Machine) -> Machine:
         """`machine` without it. `flat`: all nodes are equally near."""
         there = {pointer: value for pointer, value in self.values.items() if _has(machine, pointer)}
@@ -110,6 +130,11 @@ MECHANISMS = (
 )  # fmt: skip
 """What is taken out in turn: on both sides of the ratio, with mappings made with it; for another path they are made
 anew."""
+
+
+def mechanisms(machine: Machine) -> tuple[Mechanism, ...]:
+    """Those that there are on `machine`."""
+    return tuple(mechanism for mechanism in MECHANISMS if mechanism.there(machine))
 
 
 def _has(machine: Machine, pointer: str) -> bool:

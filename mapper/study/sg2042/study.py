@@ -3,21 +3,22 @@ the machine's uncertain figures leave, what each of them changes, and what each 
 
 from __future__ import annotations
 
+import contextlib
 import random
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 
+from mapper.cost.paths import path_of
 from mapper.jsonio import Record
 from mapper.machine.model import Machine
 from mapper.machine.parts import Path
 from mapper.machine.vary import vary
+from mapper.study.processes import shared_out
 from mapper.study.sg2042.cases import CALLS, ITEMS, MODELS, Case
 from mapper.study.sg2042.mappings import PIPELINE, PLACED, Mapping, mappings
 from mapper.study.sg2042.native import Native, native_s, teams
-from mapper.study.sg2042.parameters import MECHANISMS, drawn, parameters
+from mapper.study.sg2042.parameters import drawn, mechanisms, parameters, unranged
 from mapper.study.sg2042.ratios import Outcome, outcome
 
 SAMPLES = 200
@@ -92,10 +93,25 @@ class Knockout(Record):
     without: float
 
 
+class Shape(Record):
+    """Cores, cores of a group, groups and NUMA nodes of the machine, which regular mappings are named after."""
+
+    cores: int
+    cores_per_group: int
+    groups: int
+    nodes: int
+
+
 class Study(Record):
-    """All of it, for one machine."""
+    """All of it, for one machine. `path` is how PyTorch executes ops there (`mapper.cost.paths`). `ranged` is how many
+    parameters have ranges, `unranged` are assumed figures of the machine's file that have none, which the ranges of
+    gains leave out."""
 
     machine: str
+    shape: Shape
+    path: Path
+    ranged: int
+    unranged: tuple[str, ...]
     samples: int
     seed: int
     rows: tuple[Row, ...]
@@ -106,31 +122,48 @@ class Study(Record):
 def study(machine: Machine, settings: Settings | None = None, say: Say = lambda message: None) -> Study:
     """The study on `machine`, each model in a process of its own."""
     settings = settings or Settings()
-    parts: list[Study] = []
-    if settings.processes == 1:
-        parts = [of_model(machine, model, settings, say) for model in settings.models]
-    else:
-        with ProcessPoolExecutor(settings.processes, get_context("spawn")) as pool:
-            futures = [pool.submit(of_model, machine, model, settings) for model in settings.models]
-            for model, future in zip(settings.models, futures, strict=True):
-                say(f"{model} ...")
-                parts.append(future.result())
-    return Study(
-        machine=machine.name, samples=settings.samples, seed=settings.seed,
-        rows=tuple(row for part in parts for row in part.rows),
-        influences=tuple(row for part in parts for row in part.influences),
-        knockouts=tuple(row for part in parts for row in part.knockouts),
+    found: dict[str, Study] = {}
+    work = shared_out(one_by_one, (machine, settings), settings.models, settings.processes)
+    with contextlib.closing(work) as results:
+        for model, part in results:
+            found[model] = part
+            say(f"{len(found)} of {len(settings.models)} models, {model} the last")
+    parts = [found[model] for model in settings.models]
+    return _study_of(
+        machine, settings, [row for part in parts for row in part.rows],
+        [row for part in parts for row in part.influences], [row for part in parts for row in part.knockouts],
     )  # fmt: skip
 
 
-def of_model(machine: Machine, model: str, settings: Settings, say: Say = lambda message: None) -> Study:
+def _study_of(
+    machine: Machine, settings: Settings, rows: Iterable[Row], influences: Iterable[Influence],
+    knockouts: Iterable[Knockout],
+) -> Study:  # fmt: skip
+    counts = machine.counts
+    shape = Shape(
+        cores=counts["cores"], cores_per_group=machine.cores_per_group, groups=counts["groups"], nodes=counts["nodes"]
+    )
+    return Study(
+        machine=machine.name, shape=shape, path=path_of(machine), ranged=len(parameters(machine)),
+        unranged=unranged(machine), samples=settings.samples, seed=settings.seed, rows=tuple(rows),
+        influences=tuple(influences), knockouts=tuple(knockouts),
+    )  # fmt: skip
+
+
+def one_by_one(subject: tuple[Machine, Settings]) -> Callable[[str], Study]:
+    """What makes the study of one model after another."""
+    machine, settings = subject
+    return lambda model: of_model(machine, model, settings)
+
+
+def of_model(machine: Machine, model: str, settings: Settings) -> Study:
     """The study of one model."""
-    return _OfModel(machine, model, settings, say).result()
+    return _OfModel(machine, model, settings).result()
 
 
 class _OfModel:
-    def __init__(self, machine: Machine, model: str, settings: Settings, say: Say) -> None:
-        self.machine, self.model, self.settings, self.say = machine, model, settings, say
+    def __init__(self, machine: Machine, model: str, settings: Settings) -> None:
+        self.machine, self.model, self.settings = machine, model, settings
         self.all_threads = Native(len(machine.cores))
         self.found = [mapping for batch in settings.calls for mapping in self._mappings(batch)]
         self.names = {
@@ -141,7 +174,7 @@ class _OfModel:
     def _mappings(self, batch: int) -> list[Mapping]:
         graph = Case(self.model, batch).graph
         limit = LATENCY_LIMIT * native_s(graph, self.machine, self.all_threads)
-        return mappings(graph, self.machine, batch, limit, say=self.say)
+        return mappings(graph, self.machine, batch, limit)
 
     def _pipelines(self, path: Path) -> list[Mapping]:
         """The pipelines for another path, which are cut elsewhere: as many elements a call as are looked at."""
@@ -149,7 +182,7 @@ class _OfModel:
         found: list[Mapping] = []
         for batch in calls:
             graph = Case(self.model, batch).graph
-            found += mappings(graph, self.machine, batch, None, path, (PIPELINE,), self.say)
+            found += mappings(graph, self.machine, batch, None, path, (PIPELINE,))
         return found
 
     def result(self) -> Study:
@@ -157,13 +190,9 @@ class _OfModel:
             Native(threads, pages) for threads in teams(self.machine) for pages in ("first touch", "interleaved")
         ]
         central = outcome(self.model, self.machine, self.found, natives, self.settings.items)
-        self.say(f"{self.model}: {self.settings.samples} samples")
         sampled = list(self._sampled())
-        return Study(
-            machine=self.machine.name, samples=self.settings.samples, seed=self.settings.seed,
-            rows=tuple(self._row(central, sampled, item) for item in self.settings.items),
-            influences=tuple(self._influences(central)), knockouts=tuple(self._knockouts(central)),
-        )  # fmt: skip
+        rows = [self._row(central, sampled, item) for item in self.settings.items]
+        return _study_of(self.machine, self.settings, rows, self._influences(central), self._knockouts(central))
 
     def _on(self, machine: Machine, items: Sequence[int], path: Path | None = None) -> Outcome:
         """What the mappings that are not there for their placement reach on another machine; on another path, the
@@ -224,7 +253,7 @@ class _OfModel:
     def _knockouts(self, central: Outcome) -> Iterator[Knockout]:
         if not (items := self._looked_at()):
             return
-        for mechanism in MECHANISMS:
+        for mechanism in mechanisms(self.machine):
             without = self._on(mechanism.without(self.machine), items, path=mechanism.path)
             for item in items:
                 yield Knockout(

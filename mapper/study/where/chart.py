@@ -3,20 +3,17 @@ it is worth."""
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import math
 from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from multiprocessing import get_context
-from multiprocessing.pool import AsyncResult
-from signal import SIG_IGN, SIGINT, signal
-from typing import TypeVar
 
 from mapper.jsonio import Record
 from mapper.machine.model import Machine
 from mapper.plans.source import graph_of_source
+from mapper.study.processes import shared_out
 from mapper.study.sg2042.cases import MODELS
 from mapper.study.where.dense import LAYERS, dense, flop_per_byte, width_for
 from mapper.study.where.splitting import LATENCY_LIMIT, Compared, Held, compared, held, weights_of
@@ -29,7 +26,8 @@ SHARES = tuple(2 ** (k - 0.5) for k in range(-7, 6))
 """Weights over what the caches hold; between powers of two, so that 1 lies between two of them."""
 
 Say = Callable[[str], None]
-P = TypeVar("P")
+Piece = tuple[int | None, str | float]
+"""A piece of work: a machine by its number with a share of the grid, or no machine and a model."""
 
 
 @dataclass(frozen=True)
@@ -94,21 +92,19 @@ def chart(machines: Sequence[Machine], settings: Settings | None = None, say: Sa
     Raises: BadInput for a model that is not there or cannot be traced.
     """
     settings = settings or Settings()
-    with get_context("spawn").Pool(settings.processes, signal, (SIGINT, SIG_IGN)) as pool:  # ends them on its way out
-        models = [pool.apply_async(of_model, (model, machines)) for model in settings.models]
-        rows = [
-            [pool.apply_async(row, (machine, share, settings)) for share in settings.shares] for machine in machines
-        ]
-        pieces = len(models) + sum(map(len, rows))
-        counted = itertools.count(1)
-
-        def got(piece: AsyncResult[list[P]]) -> list[P]:
-            result = piece.get()
-            say(f"{next(counted)} of {pieces} rows and models")
-            return result
-
-        points = [got(piece) for piece in models]
-        cells = [[cell for piece in each for cell in got(piece)] for each in rows]
+    models: list[Piece] = [(None, model) for model in settings.models]
+    rows: list[Piece] = [(m, share) for m in range(len(machines)) for share in settings.shares]
+    found: dict[Piece, tuple[Point | Cell, ...]] = {}
+    work = shared_out(piece_of, (tuple(machines), settings), [*models, *rows], settings.processes)
+    with contextlib.closing(work) as results:
+        for piece, made in results:
+            found[piece] = made
+            say(f"{len(found)} of {len(models) + len(rows)} rows and models")
+    points = [[point for point in found[piece] if isinstance(point, Point)] for piece in models]
+    cells = [
+        [cell for share in settings.shares for cell in found[m, share] if isinstance(cell, Cell)]
+        for m in range(len(machines))
+    ]
     panels = tuple(
         Panel(machine=machine.name, title=machine.title or machine.name, held=held(machine), cells=tuple(mine),
               points=tuple(_on_grid(of_one[m], mine, settings) for of_one in points))
@@ -116,6 +112,19 @@ def chart(machines: Sequence[Machine], settings: Settings | None = None, say: Sa
     )  # fmt: skip
     return Chart(layers=settings.layers, rows=settings.rows, shares=settings.shares, latency_limit=LATENCY_LIMIT,
                  panels=panels)  # fmt: skip
+
+
+def piece_of(subject: tuple[Sequence[Machine], Settings]) -> Callable[[Piece], tuple[Point | Cell, ...]]:
+    """What makes a piece of the map."""
+    machines, settings = subject
+
+    def made(piece: Piece) -> tuple[Point | Cell, ...]:
+        machine, which = piece
+        if isinstance(which, str) or machine is None:
+            return tuple(of_model(str(which), machines))
+        return tuple(row(machines[machine], which, settings))
+
+    return made
 
 
 def row(machine: Machine, share: float, settings: Settings) -> list[Cell]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mapper.errors import ExecutionFailed, UsageError
-from mapper.study.exploration import workers
+from mapper.study import processes
 from mapper.study.exploration.dimensions import Dimensions
 from mapper.study.exploration.explore import Settings, explore
 from mapper.study.exploration.outcomes import Outcome, Searcher, Subject
@@ -151,7 +151,7 @@ def test_a_torn_line_of_the_journal_is_searched_again(cache: Path, monkeypatch: 
 
 
 def test_a_process_that_dies_is_named_and_nothing_is_lost(cache: Path) -> None:
-    real, done = workers.searched, 0
+    real, done = processes.shared_out, 0
 
     def killing(*given: Any) -> Any:
         nonlocal done
@@ -163,7 +163,7 @@ def test_a_process_that_dies_is_named_and_nothing_is_lost(cache: Path) -> None:
             yield each
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("mapper.study.exploration.explore.searched", killing)
+        patched.setattr("mapper.study.exploration.explore.shared_out", killing)
         with pytest.raises(ExecutionFailed, match="died: killed by SIGKILL"):
             explored(FEW, 2)
     assert kept(cache) >= KEPT - 1

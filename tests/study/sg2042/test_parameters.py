@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mapper.machine.files import load_machine
 from mapper.machine.model import figures
-from mapper.study.sg2042.parameters import IGNORED, MECHANISMS, Mechanism, drawn, parameters
+from mapper.study.sg2042.parameters import IGNORED, MECHANISMS, Mechanism, drawn, mechanisms, parameters, unranged
 
 SG2042 = load_machine("sg2042")
 KNOWN = parameters(SG2042)
@@ -58,6 +58,20 @@ def test_a_mechanism_is_taken_out_and_nothing_else(mechanism: Mechanism) -> None
     assert len(changed) == len(mechanism.values)
     assert bool(changed) or mechanism.path is not None
     assert (without.distances is None) == mechanism.flat
+
+
+def test_only_mechanisms_that_a_machine_has_are_taken_out() -> None:
+    names = {name: [m.name for m in mechanisms(load_machine(name))] for name in ("sg2042", "epyc-7763", "core:4")}
+    assert names["sg2042"] == [m.name for m in MECHANISMS]
+    assert names["sg2042"][-1] not in names["epyc-7763"], "it has oneDNN"
+    assert "panels of products" not in names["core:4"] and "fork and join" in names["core:4"]
+
+
+def test_assumed_figures_without_a_range_are_named() -> None:
+    cut = SG2042.compute.efficiency["matmul"].model_copy(update={"low": None, "high": None})
+    compute = SG2042.compute.model_copy(update={"efficiency": {**SG2042.compute.efficiency, "matmul": cut}})
+    assert unranged(SG2042) == ()
+    assert unranged(SG2042.model_copy(update={"compute": compute})) == ("/compute/efficiency/matmul",)
 
 
 def test_what_a_machine_does_not_state_cannot_be_taken_out() -> None:
