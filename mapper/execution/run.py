@@ -67,8 +67,7 @@ def run(
 
     Outputs must be those of the unsplit model bit by bit, for back ends other than eager within what the back end
     states; with `tolerance`, differences up to that part of a tensor's largest magnitude are allowed (see
-    `reference_of` for what is compared with what). That is computed before, for the first `compare` different items
-    (None: the first 4 of a file, else all), and kept in memory.
+    `reference_of`). That is computed before, for the first `compare` different items (None: 4 of a file, else all).
 
     Raises: OutputsDiffer, with the measurement; BadInput for files; SystemRefused for `results`; what `Executor` does.
     """
@@ -77,9 +76,8 @@ def run(
     source = _source(plan, model)
     del model
     given = _given(plan, source, inputs, seed)
-    reference = reference_of_items(
-        plan, source, list(itertools.islice(given.items, compare or given.compared)), tolerance
-    )
+    compared = list(itertools.islice(given.items, compare or given.compared))
+    reference = reference_of_items(plan, source, compared, tolerance)
     count, warmup = given.counts(items, warmup)
     notes = [*given.notes, *(converted(source.program) if results is not None else [])]
     executor = Executor(

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from mapper.jsonio import Record
 
-SCHEMA = "mapper-calibration-rounds/1"
+SCHEMA = "mapper-calibration-rounds/2"
 MOST_AGE_S = 24 * 3600.0
 MOST_BYTES = 64 * 2**20
 

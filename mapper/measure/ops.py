@@ -1,17 +1,12 @@
 """The process that times PyTorch's ops. Started by `software` as `python -m mapper.measure.ops`.
 
 It imports torch once, with no thread pool; each question is answered by children that it forks (`forked`).
-
-A question is a line of JSON on stdin, the answer one on stdout. It ends with its stdin.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import signal
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +15,7 @@ import torch
 
 from mapper.measure.forked import answers
 from mapper.measure.kernels import kernel
+from mapper.measure.questions import serve
 
 GRAIN = 32768
 """Elements below which an elementwise op stays on one thread: GRAIN_SIZE in aten/src/ATen/TensorIterator.h."""
@@ -33,34 +29,22 @@ Answer = dict[str, Any]
 
 def main() -> None:
     """Answers until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _say({"ready": torch.__version__})
-    for line in sys.stdin:
-        try:
-            _say({"value": _QUESTIONS[(question := json.loads(line)).pop("ask")](**question)})
-        except Exception as error:
-            _say({"error": f"{type(error).__name__}: {error}"})
-
-
-def _say(answer: Answer) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+    serve(lambda: torch.__version__, _QUESTIONS)
 
 
 def fork_join(pus: list[int], seconds: float) -> float:
     """Seconds to start and join a team of one thread a PU.
 
     An op on a grain for each member, less the same op on one grain by one thread: elementwise and on bytes, which is
-    the least work that torch still shares out. Best batch of each, as everything else only adds to it.
+    the least work that torch still shares out.
     """
 
     def measured() -> float:
         one, all_ = (torch.zeros(n * GRAIN, dtype=torch.uint8) for n in (1, len(pus)))
         torch.set_num_threads(1)
-        alone = _best(lambda: torch.ops.aten.bitwise_not_.default(one), seconds / 3)
+        alone = _usual(lambda: torch.ops.aten.bitwise_not_.default(one), seconds / 3)
         torch.set_num_threads(len(pus))
-        together = _best(lambda: torch.ops.aten.bitwise_not_.default(all_), seconds * 2 / 3)
+        together = _usual(lambda: torch.ops.aten.bitwise_not_.default(all_), seconds * 2 / 3)
         return max(0.0, together - alone)
 
     return float(answers([(pus, measured)])[0])
@@ -79,7 +63,7 @@ def dispatch(pus: list[int], seconds: float) -> float:
             lambda: ops.layer_norm.default(x, [1], x[0], x[0]),
             lambda: ops.softmax.int(x, -1),
         ]
-        return statistics.fmean(_best(call, seconds / len(calls)) for call in calls)
+        return statistics.fmean(_usual(call, seconds / len(calls)) for call in calls)
 
     return float(answers([(pus, measured)])[0])
 
@@ -94,11 +78,11 @@ def busy(pus: list[int], alone: int, seconds: float) -> float:
 
 
 def timed(pus: list[int], sort: str, sizes: list[int], seconds: float) -> float:
-    """Seconds an op of `sort` with a team of one thread a PU: the best batch, as everything else only adds to it."""
+    """Seconds an op of `sort` with a team of one thread a PU."""
 
     def measured() -> float:
         torch.set_num_threads(len(pus))
-        return _best(kernel(sort, sizes), seconds)
+        return _usual(kernel(sort, sizes), seconds)
 
     return float(answers([(pus, measured)])[0])
 
@@ -118,10 +102,14 @@ def _product(begin: float, end: float) -> Callable[[], float]:
     return measured
 
 
-def _best(call: Callable[[], object], seconds: float) -> float:
-    """Seconds a call in the best batch of about `seconds`, a fifth of it to warm up."""
+def _usual(call: Callable[[], object], seconds: float) -> float:
+    """Seconds a call in the median batch of about `seconds`, a fifth of it to warm up.
+
+    Not the best one: where a neighbour on the same core or a clock that moves slows this machine half of the time, they
+    do so to what is predicted, too.
+    """
     began = time.monotonic()
-    return min(_batches(call, began + seconds, began + seconds / 5))
+    return statistics.median(_batches(call, began + seconds, began + seconds / 5))
 
 
 def _batches(call: Callable[[], object], end: float, warm_until: float) -> list[float]:

@@ -6,24 +6,23 @@ while, as they do by default, and only times mean something. `aten`: without one
 of on RISC-V.
 
 It imports torch once, with no thread pool; each question is answered by a child that it forks (`forked`), bound to its
-PUs. A question is a line of JSON on stdin, the answer one on stdout. It ends with its stdin.
+PUs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import mmap
 import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from mapper.host.memory import Mode, bind
+from mapper.measure.questions import serve
 
 PASSIVE, ATEN = "passive", "aten"
 SMALLEST_S = 0.05
@@ -34,8 +33,11 @@ Answer = dict[str, Any]
 
 def main() -> None:
     """Answers until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    serve(_ready, _QUESTIONS)
+
+
+def _ready() -> str:
+    """Torch as the arguments want it."""
     if PASSIVE in sys.argv[1:]:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch loads its OpenMP runtime
     import torch
@@ -43,17 +45,7 @@ def main() -> None:
     if ATEN in sys.argv[1:]:
         torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
         torch.backends.nnpack.set_flags(False)  # type: ignore[no-untyped-call]
-    _say({"ready": torch.__version__})
-    for line in sys.stdin:
-        try:
-            _say({"value": _QUESTIONS[(question := json.loads(line)).pop("ask")](**question)})
-        except Exception as error:
-            _say({"error": f"{type(error).__name__}: {error}"})
-
-
-def _say(answer: Answer) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+    return torch.__version__
 
 
 def build() -> Answer:

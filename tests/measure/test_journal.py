@@ -62,7 +62,7 @@ def test_a_header_cut_off_begins_anew(tmp_path: Path, said: list[str]) -> None:
     "damage",
     [
         lambda data: b"not a journal\n",
-        lambda data: data.replace(b"calibration-rounds/1", b"calibration-rounds/9"),
+        lambda data: data.replace(b"calibration-rounds/2", b"calibration-rounds/9"),
         lambda data: data.replace(b'"round": 0', b'"round": "x"', 1),
         lambda data: data.replace(b"\n{", b"\ngarbage\n{", 1),
         lambda data: data.replace(b'"value": 1e-09', b'"value": NaN'),

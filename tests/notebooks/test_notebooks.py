@@ -40,6 +40,7 @@ def test_it_is_committed_with_its_outputs_and_nothing_of_a_machine(path: Path) -
 
 
 @needs_kernel
+@pytest.mark.soak
 @pytest.mark.machine
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=of_name)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from mapper import __version__, jsonio
-from mapper.backends.registry import EAGER
+from mapper.backends.registry import ATEN, EAGER
 from mapper.cache import cache_folder
 from mapper.errors import ExecutionFailed, MapperError
 from mapper.execution.place import Claim
@@ -49,8 +49,6 @@ from mapper.study.host.record import Asked, Build, Cell, HostStudy, Skipped
 from mapper.study.host.table import expected_s, failed, measured_cell
 from mapper.study.sg2042.cases import MODELS
 
-ATEN = "eager:aten"
-"""The back end that computes without oneDNN and NNPACK, as torch does on RISC-V."""
 BUSY = 0.1
 """Share of the cores that others may take before it begins without a warning."""
 LOOK_S = 1.0

@@ -98,6 +98,7 @@ def test_the_command_writes_one_file_with_everything_and_nothing_private(tmp_pat
             assert not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text), text
 
 
+@pytest.mark.soak
 def test_interrupted_it_gives_what_it_has_and_goes_on_from_there() -> None:
     said: list[str] = []
 
