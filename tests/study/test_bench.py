@@ -103,6 +103,7 @@ def test_the_command_takes_a_plan_in_place_of_the_best(tmp_path: Path) -> None:
     assert mapper("bench").code == 2 and mapper("bench", "--model", SOURCE, "--arrivals", "never").code == 2
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="a pipeline needs two cores")
 def test_plans_in_micro_batches_are_measured_and_elements_counted(tmp_path: Path) -> None:
     file, one = tmp_path / "mine.json", tmp_path / "one.json"

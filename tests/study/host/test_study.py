@@ -157,6 +157,7 @@ def test_what_is_slower_than_predicted_ends_at_the_limit(monkeypatch: pytest.Mon
     assert not cell.ways and "it was not done after" in cell.skipped[-1].reason
 
 
+@pytest.mark.soak
 def test_the_path_of_riscv_is_asked_for_and_computed() -> None:
     asked = Settings(models=(TINY,), items=(1,), rounds=1, round_s=0.02, without_onednn=True).asked
     assert asked.backend == ATEN
