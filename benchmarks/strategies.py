@@ -171,7 +171,7 @@ def _named(
         yield PLACED, name, placed
     for name, placed in peers(graph, machine, costs):
         yield PLANNERS, name, placed
-    for mapping in mappings(graph, machine, 1, kinds=(PIPELINE, COPIES), plan_s=seconds):
+    for mapping in mappings(graph, machine, costs, 1, kinds=(PIPELINE, COPIES), plan_s=seconds):
         yield MAPPINGS, mapping.name.partition(":")[0], mapping.placed
 
 

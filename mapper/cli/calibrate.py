@@ -74,23 +74,19 @@ def _calibrated(
     from mapper.measure.probe import PROBE, compiled
     from mapper.measure.wanted import wanted
 
-    def tell(message: str) -> None:
-        line.clear()
-        typer.echo(f"mapper: {message}", err=True)
-
     refuse_emulated()
     machine = discover()
     if topo is not None:
         machine = described_here(load_machine(topo), machine)
     if not compiled():
-        tell(f"the probe is {PROBE}; install a C compiler, then mapper again, for latencies and links")
+        line.tell(f"the probe is {PROBE}; install a C compiler, then mapper again, for latencies and links")
     with Claim([pu for core in machine.cores for pu in core.pus]), Instruments(settings.seconds) as instruments:
         list_ = wanted(machine, free_bytes(), compiled(), parts)
-        with journal_for(machine, list_, settings, tell) as journal:
+        with journal_for(machine, list_, settings, line.tell) as journal:
             if fresh:
                 journal.discard()
             result = calibrate(
-                machine, list_, settings, journal.read(), instruments.measure, progress=line.say, tell=tell,
+                machine, list_, settings, journal.read(), instruments.measure, progress=line.say, tell=line.tell,
                 own_s=instruments.own_s,
             )  # fmt: skip
             journal.discard()

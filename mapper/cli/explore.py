@@ -77,12 +77,7 @@ def _explored(graph_of: GraphOf, wanted: Dimensions, settings: Settings, quiet: 
     from mapper.study.exploration.explore import explore
 
     with Progress(quiet) as progress:
-
-        def tell(message: str) -> None:
-            progress.clear()
-            typer.echo(f"mapper: {message}", err=True)
-
-        return explore(graph_of, wanted, settings=settings, say=progress.say, tell=tell)
+        return explore(graph_of, wanted, settings=settings, say=progress.say, tell=progress.tell)
 
 
 def _graph_of(model: str, length: int | None, trust: bool) -> GraphOf:

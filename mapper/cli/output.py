@@ -66,6 +66,11 @@ class Progress:
             sys.stderr.write(f"\r\x1b[K{message[: width() - 1]}")
             sys.stderr.flush()
 
+    def tell(self, message: str) -> None:
+        """What the user should know, on stderr in place of the line: also where it is not shown."""
+        self.clear()
+        typer.echo(f"mapper: {message}", err=True)
+
     def clear(self) -> None:
         """Takes the line away."""
         if self.shown:

@@ -71,13 +71,9 @@ def _profiled(
     from mapper.plans.source import graph_of_source
     from mapper.study.profile import profile
 
-    def tell(message: str) -> None:
-        progress.clear()
-        typer.echo(f"mapper: {message}", err=True)
-
     backend_called(backend or EAGER).require()
     earlier = [load_profile(path) for path in known or []]
     progress.say(f"Tracing {model} ...")
     graph, reference = graph_of_source(model, options, trust=trust)
     return profile(graph, machine, reference, backend=backend or EAGER, settings=settings, known=earlier, fresh=fresh,
-                   say=progress.say, tell=tell)  # fmt: skip
+                   say=progress.say, tell=progress.tell)  # fmt: skip

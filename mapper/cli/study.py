@@ -75,16 +75,16 @@ def study_command(
     own = {"--quick": quick, "--rounds": rounds, "--seconds": seconds, "--limit": limit, "--like": like,
            "--without-onednn": without_onednn, "--fresh": fresh}  # fmt: skip
     _refuse(not measured, own, f"only with --topo {HOST}")
+    told = _Told(json, output, quiet)
+    if measured:
+        _measured(_host_settings(quick, model, items, calls, rounds, seconds, limit, like, without_onednn), fresh, told)
+        return
+    _require(figures, figure_format)
     if map_:
-        from mapper.cli.study_map import study_map
-
-        study_map(topo, model, processes, figures, figure_format, json, output, quiet)
-    elif measured:
-        _measured(_host_settings(quick, model, items, calls, rounds, seconds, limit, like, without_onednn), fresh,
-                  _Told(json, output, quiet))  # fmt: skip
+        _mapped(topo, model, processes, figures, figure_format, told)
     else:
         settings = _settings(model, items, calls, samples, seed, processes)
-        _simulated(topo or SG2042, settings, figures, figure_format, _Told(json, output, quiet))
+        _simulated(topo or SG2042, settings, figures, figure_format, told)
 
 
 def _refuse(wrong: bool, options: dict[str, Any], how: str) -> None:
@@ -94,6 +94,31 @@ def _refuse(wrong: bool, options: dict[str, Any], how: str) -> None:
     given = [name for name, value in options.items() if value]
     if wrong and given:
         raise UsageError(f"{' and '.join(given)}: {how}")
+
+
+def _require(figures: Path | None, figure_format: str) -> None:
+    """Raises: UsageError or MissingFeature where pictures could not be written in the end."""
+    from mapper.reports.picture import format_of
+    from mapper.reports.sheet import require_matplotlib
+
+    format_of(Path(f"figure.{figure_format}"), "figure")
+    if figures is not None:
+        require_matplotlib()
+
+
+def _mapped(
+    topo: str | None, model: list[str] | None, processes: int, figures: Path | None, figure_format: str, told: _Told
+) -> None:
+    """Where splitting a model pays: on `topo`, machines with commas between them, or the four of the map."""
+    from mapper.machine.files import load_machine
+    from mapper.reports.where import where_text, write_where
+    from mapper.study.where.chart import MACHINES, Settings, chart
+
+    machines = [load_machine(name.strip()) for name in (topo.split(",") if topo else MACHINES)]
+    with Progress(told.quiet) as line:
+        found = chart(machines, Settings(models=tuple(model or Settings().models), processes=processes), line.say)
+    written = [] if figures is None else write_where(found, figures, figure_format)
+    _tell(told, found.model_dump(mode="json"), lambda: where_text(found), written)
 
 
 def _settings(
@@ -151,12 +176,7 @@ def _measured(settings: HostSettings, fresh: bool, told: _Told) -> None:
     from mapper.study.host.study import host_study
 
     with Progress(told.quiet or told.json) as line:
-
-        def tell(message: str) -> None:
-            line.clear()
-            typer.echo(f"mapper: {message}", err=True)
-
-        found = host_study(settings, fresh=fresh, say=line.say, tell=tell)
+        found = host_study(settings, fresh=fresh, say=line.say, tell=line.tell)
     _tell(told, jsonio.plain(found), lambda: host_study_text(found), [])
     if found.interrupted:
         raise KeyboardInterrupt

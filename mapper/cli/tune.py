@@ -47,15 +47,10 @@ def tune_command(
     name = backend or (profile.backend if profile else EAGER)
     backend_called(name).require(compiling=False)
     with Progress(quiet or json) as progress:
-
-        def tell(message: str) -> None:
-            progress.clear()
-            typer.echo(f"mapper: {message}", err=True)
-
         progress.say(f"Tracing {model} ...")
         graph, reference = graph_of_source(model, model_options(batch, seed, weights, length), trust=trust)
         made = tune(graph, machine, reference, backend=name, batch=batch, settings=settings,
-                    known=[profile] if profile else [], fresh=fresh, say=progress.say, tell=tell)  # fmt: skip
+                    known=[profile] if profile else [], fresh=fresh, say=progress.say, tell=progress.tell)  # fmt: skip
     if profile_out is not None:
         save_profile(made.profile, profile_out)
     if output is not None:

@@ -18,7 +18,21 @@ from mapper.graph.model import Graph, Op, Tensor, touched_by
 from mapper.machine.model import Machine
 from mapper.machine.parts import DISTANCES, Distance
 from mapper.plans.dram import dram_of_nodes
-from mapper.plans.model import FEEDER, Configuration, Edge, Load, Plan, Predicted, Replica, Ring, Stage, WeightPlace
+from mapper.plans.model import (
+    FEEDER,
+    Configuration,
+    Edge,
+    Load,
+    ModelRef,
+    Plan,
+    Predicted,
+    Replica,
+    Request,
+    Ring,
+    Solver,
+    Stage,
+    WeightPlace,
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,13 @@ class Evaluation:
         """`plan` with these parts in the place of its own, and with `more` of its fields changed."""
         parts = {"stages": self.stages, "edges": self.edges, "predicted": self.predicted}
         return plan.model_copy(update=parts | more)
+
+    def as_plan(self, model: ModelRef, machine: Machine, request: Request, solver: Solver) -> Plan:
+        """A plan of these parts for `machine`."""
+        return Plan(
+            model=model, machine=machine, fingerprint=machine.fingerprint, request=request, solver=solver,
+            predicted=self.predicted, stages=self.stages, edges=self.edges,
+        )  # fmt: skip
 
 
 def evaluate(graph: Graph, machine: Machine, table: CostTable, mapping: Sequence[Placed]) -> Evaluation:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mapper.reports.table import table
+from mapper.reports.table import cut, table
 from mapper.units import format_rate, format_seconds
 
 if TYPE_CHECKING:
     from mapper.study.bench import Bench, BenchRow, Ratio
+    from mapper.study.host.record import Ratio as HostRatio
 
 WIDEST = 44
 """Columns of a name; longer ones are cut in tables, and told in full below."""
@@ -60,10 +61,10 @@ def _open(rows: Sequence[BenchRow]) -> tuple[list[str], list[list[str]]]:
     return ["", "due/s", "done/s", "p50", "p90", "p99", "items", ""], cells
 
 
-def ratio_text(ratio: Ratio | None) -> str:
+def ratio_text(ratio: Ratio | HostRatio | None) -> str:
     """Such as `1.040 (1.010 to 1.080)`."""
     return f"{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})" if ratio else ""
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= WIDEST else name[: WIDEST - 1] + "…"
+    return cut(name, WIDEST)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mapper.reports.table import table
+from mapper.reports.bench import WIDEST, ratio_text
+from mapper.reports.table import cut, table
 from mapper.units import format_count, format_rate, format_seconds
 
 if TYPE_CHECKING:
     from mapper.study.host.record import Build, Cell, HostStudy, OpRow, Way
-
-WIDEST = 44
-"""Columns of a name; longer ones are cut."""
 
 
 def host_study_text(found: HostStudy) -> list[str]:
@@ -98,9 +96,9 @@ def _cell(cell: Cell) -> Iterator[str]:
 def _way(way: Way) -> list[str]:
     name, ratio = " = ".join(way.names), way.over_native
     marks = ("" if way.steady else "~") + ("!" if way.disturbed_rounds else "")
-    over = "1" if ratio is None else f"{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
+    over = "1" if ratio is None else ratio_text(ratio)
     return [
-        name if len(name) <= WIDEST else name[: WIDEST - 1] + "…", str(way.workers), str(way.threads),
+        cut(name, WIDEST), str(way.workers), str(way.threads),
         format_rate(way.rate_per_s.median) + marks,
         f"{format_rate(way.rate_per_s.low)} to {format_rate(way.rate_per_s.high)}",
         over + ("!" if ratio is not None and ratio.disturbed else ""), format_rate(way.predicted_rate_per_s),
@@ -109,8 +107,10 @@ def _way(way: Way) -> list[str]:
 
 
 def _warnings(found: HostStudy) -> Iterator[str]:
+    from mapper.study.host.record import BUSY
+
     yield from found.warnings
-    if found.others_before > 0.1:
+    if found.others_before > BUSY:
         yield f"others took {found.others_before:.0%} of the cores before it began"
     disturbed = sum(way.disturbed_rounds for cell in found.cells for way in cell.ways)
     if disturbed:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mapper.errors import MissingFeature
 from mapper.reports import style
+from mapper.reports.table import cut
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -184,7 +185,7 @@ def fitted(text: str, letters: float, room: float) -> tuple[str, float]:
     small to read."""
     letters = max(style.SMALLEST, min(letters, letters * room / max(text_width(text, letters), 1e-6)))
     most = max(1, int(room / text_width("n", letters) + 1e-6))
-    return (text if len(text) <= most else text[: most - 1] + "…"), letters
+    return cut(text, most), letters
 
 
 def _moved(mark: Box | Stroke | Words, x: float, y: float) -> Box | Stroke | Words:

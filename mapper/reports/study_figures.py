@@ -15,6 +15,7 @@ from mapper.reports import style
 from mapper.reports.picture import format_of, write_sheet
 from mapper.reports.scale import Scale
 from mapper.reports.sheet import Box, Sheet, Stroke, Words, text_width
+from mapper.reports.table import cut
 
 if TYPE_CHECKING:
     from mapper.study.sg2042.study import Row, Study
@@ -220,8 +221,7 @@ def _scale(central: float, values: Sequence[float], start: float) -> Scale:
 
 def _bars(sheet: Sheet, bars: Bars, central: float, across: Scale, left: float, y: float) -> None:
     """A line: the name, and a bar from the central gain for each value, its figure beside it where it differs."""
-    name = bars.name if len(bars.name) <= 44 else bars.name[:43] + "…"
-    sheet.add(Words(left + _NAMES - 0.08, y + _BAR / 2, name, _LETTERS, align="right"))
+    sheet.add(Words(left + _NAMES - 0.08, y + _BAR / 2, cut(bars.name, 44), _LETTERS, align="right"))
     thick = (_BAR - 0.03) / len(bars.values)
     told: dict[str, float] = {}
     for i, (value, colour) in enumerate(bars.values):

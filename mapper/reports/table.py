@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def cut(text: str, most: int) -> str:
+    """`text` in at most `most` letters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "", indent: str = "  ") -> list[str]:
     """Lines of a table. `right` names the columns to align to the right by their position, such as "024"."""
     everything = [list(head), *map(list, rows)]

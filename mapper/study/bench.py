@@ -25,15 +25,13 @@ from mapper.plans.model import ModelRef, Plan
 from mapper.study.arrivals import Arrivals
 from mapper.study.contenders import Field, contenders
 from mapper.study.executed import ExecutedPlan, Items, references_of, started
-from mapper.study.rounds import MOST_WARM, Round, Timed, paired, watched
+from mapper.study.rounds import MOST_WARM, Round, Timed, fair, paired, watched
 from mapper.study.seating import Course, Seat, Starter, measured, need_bytes
 from mapper.study.statistics import Interval, median, median_interval
 from mapper.study.vendors import Outside, SetUp, launched
 from mapper.study.verdict import CONFIDENCE, Rival, Verdict, verdict
 
 Progress = Callable[[str], None]
-LEAST_ROUNDS = 6
-"""The fewest rounds that give an interval of 95 %."""
 
 
 class Spread(Record):
@@ -231,9 +229,7 @@ def _rival(seat: Seat) -> Rival:
 def _row(seat: Seat, said: Verdict, is_chosen: bool) -> BenchRow:
     contender, series = seat.contender, seat.series
     plan, inside = contender.plan, isinstance(contender, ExecutedPlan)
-    ratios = [] if is_chosen else paired(seat.chosen, series)
-    marked = not is_chosen and len(ratios) < min(LEAST_ROUNDS, len(series.rounds))
-    ratios = paired(seat.chosen, series, disturbed=True) if marked else ratios
+    ratios, marked = ([], False) if is_chosen else fair(seat.chosen, series)
     latencies = series.latencies_s
     return BenchRow(
         name=series.name, names=tuple(contender.names) if isinstance(contender, ExecutedPlan) else (series.name,),

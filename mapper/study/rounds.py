@@ -26,6 +26,8 @@ REPEATS = 2
 """How often a round that others disturbed is done again."""
 PATIENCE = 0.5
 """Repeats in all, as a part of the rounds that count: where others never stop, marking has to do."""
+LEAST_ROUNDS = 6
+"""The fewest rounds that give an interval of 95 %."""
 STEADY = 0.03
 """Rates that are this close, relative to their median, are steady."""
 LEAST_WARM, MOST_WARM = 3, 8
@@ -174,6 +176,15 @@ def paired(a: Series, b: Series, *, disturbed: bool = False) -> list[float]:
     every = zip(a.rounds, b.rounds, strict=True)
     pairs = [(x, y) for x, y in every if disturbed or not (x.disturbed or y.disturbed)]
     return [x.timed.rate_per_s / y.timed.rate_per_s for x, y in pairs]
+
+
+def fair(a: Series, b: Series) -> tuple[list[float], bool]:
+    """The rates of `a` over those of `b` in rounds that others left alone; of all rounds, and marked, where these are
+    too few."""
+    found = paired(a, b)
+    if len(found) >= min(LEAST_ROUNDS, len(a.rounds)):
+        return found, False
+    return paired(a, b, disturbed=True), True
 
 
 def _items(contender: Contender, seconds: float) -> int:

@@ -12,7 +12,7 @@ from mapper.graph.model import Graph
 from mapper.jsonio import Record
 from mapper.machine.model import Machine
 from mapper.plans.check import optimal_gap
-from mapper.plans.model import ModelRef, Plan, Proof, Request, Solver, Status
+from mapper.plans.model import ModelRef, Proof, Request, Solver, Status
 from mapper.simulator.simulate import simulate
 from mapper.solver.peers.plans import chosen_stages, placed_by
 from mapper.solver.placement.candidates import Case
@@ -132,12 +132,8 @@ class Searcher:
 
     def _simulated(self, search: Search, case: Case, placed: Fitting, solver: Solver) -> Simulation:
         """The plan in the simulator."""
-        evaluation, machine = placed.evaluation, case.machine
-        plan = Plan(
-            model=self.subject.graphs[search.batch][1], machine=machine, fingerprint=machine.fingerprint,
-            request=Request(batch=search.batch), solver=solver, predicted=evaluation.predicted,
-            stages=evaluation.stages, edges=evaluation.edges,
-        )  # fmt: skip
+        model = self.subject.graphs[search.batch][1]
+        plan = placed.evaluation.as_plan(model, case.machine, Request(batch=search.batch), solver)
         seen = simulate(plan)
         return Simulation(
             throughput_per_s=seen.throughput_per_s, latency_p50_s=seen.latency_s.p50,

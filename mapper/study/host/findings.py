@@ -8,6 +8,7 @@ says nothing of times, but which cores worked it does say.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 
 from mapper.measure.calibrate import LOUD, Row
@@ -51,7 +52,7 @@ def _products(ops: Sequence[OpRow]) -> Iterator[Finding]:
         threads = max(row.threads for row in ops)
         least, most = min(gains), max(gains)
         words = f"{threads} threads compute products {least:.2g} to {most:.2g} times as fast as one"
-        yield Finding(mechanism="products by threads", value=_middle(gains), words=words)
+        yield Finding(mechanism="products by threads", value=statistics.median_high(gains), words=words)
 
 
 def _batch_split(ops: Sequence[OpRow]) -> Iterator[Finding]:
@@ -143,7 +144,7 @@ def _model(cells: Sequence[Cell]) -> Iterator[Finding]:
     """How far the machine model is off, over all ways."""
     off = [abs(math.log(way.predicted_rate_per_s / way.rate_per_s.median)) for cell in cells for way in cell.ways]
     if off:
-        factor = math.exp(_middle(off))
+        factor = math.exp(statistics.median_high(off))
         words = f"half of {len(off)} rates are predicted within a factor of {factor:.2f}"
         yield Finding(mechanism="machine model", value=factor, words=words)
 
@@ -165,11 +166,6 @@ def _best(ways: Sequence[Way]) -> Way | None:
 
 def _marked(ratio: Ratio) -> str:
     return ", disturbed by others" if ratio.disturbed else ""
-
-
-def _middle(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2]
 
 
 def _of(cell: Cell) -> str:

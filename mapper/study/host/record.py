@@ -16,6 +16,8 @@ from mapper.measure.calibrate import Row
 from mapper.plans.latency import Latency
 
 SCHEMA = "mapper-host-study/1"
+BUSY = 0.1
+"""Share of the cores that others may take before it begins without a warning."""
 
 Kind = Literal["native", "copies", "pipeline", "planner"]
 Pages = Literal["first touch", "interleaved"]

@@ -45,12 +45,10 @@ from mapper.study.host.ops import (
     ops_of,
     reads_of,
 )
-from mapper.study.host.record import Asked, Build, Cell, HostStudy, Skipped
+from mapper.study.host.record import BUSY, Asked, Build, Cell, HostStudy, Skipped
 from mapper.study.host.table import expected_s, failed, measured_cell
 from mapper.study.sg2042.cases import MODELS
 
-BUSY = 0.1
-"""Share of the cores that others may take before it begins without a warning."""
 LOOK_S = 1.0
 OWN_FACTS = ("CPU quota", "memory policy", "NUMA balancing", "huge pages", "governor")
 """What `mapper doctor` finds of a machine that times depend on."""

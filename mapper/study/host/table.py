@@ -13,13 +13,13 @@ from mapper.machine.model import Machine
 from mapper.plans.latency import percentiles
 from mapper.plans.model import Plan
 from mapper.plans.source import graph_of_source
-from mapper.study.bench import LEAST_ROUNDS, starters_of
+from mapper.study.bench import starters_of
 from mapper.study.contenders import Field
 from mapper.study.executed import DISTINCT_ITEMS, ExecutedPlan
 from mapper.study.host.ops import range_of
 from mapper.study.host.record import Asked, Cell, Ratio, Skipped, Way
 from mapper.study.host.ways import Entrant, Traced, natives, others, traced
-from mapper.study.rounds import LEAST_WARM, Say, paired, watched
+from mapper.study.rounds import LEAST_WARM, Say, fair, watched
 from mapper.study.seating import Course, Seat, Starter, measured
 from mapper.study.statistics import median_interval
 from mapper.study.verdict import CONFIDENCE
@@ -162,10 +162,7 @@ class _Cell:
         """Over native, whose rounds are those of the same sitting; None of native itself."""
         if seat.series is seat.chosen:
             return None
-        found = paired(seat.series, seat.chosen)
-        marked = len(found) < min(LEAST_ROUNDS, len(seat.series.rounds))
-        if marked:
-            found = paired(seat.series, seat.chosen, disturbed=True)
+        found, marked = fair(seat.series, seat.chosen)
         interval = median_interval([ratio * batch / self.item for ratio in found], CONFIDENCE)
         return Ratio(median=interval.median, low=interval.low, high=interval.high, confidence=interval.level,
                      disturbed=marked)  # fmt: skip

@@ -15,7 +15,7 @@ from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.measure.profile import teams_of
 from mapper.plans.evaluate import Placed, evaluate
-from mapper.plans.model import ModelRef, Plan, Predicted, Proof, Request, Solver, WeightPlace
+from mapper.plans.model import ModelRef, Plan, Proof, Request, Solver, WeightPlace
 from mapper.study.host.record import Kind, Pages, Skipped
 from mapper.study.rounds import Say
 from mapper.study.sg2042.mappings import COPIES, KINDS, PLACED, Mapping, mappings
@@ -79,7 +79,7 @@ def others(of: Traced, machine: Machine, backend: str, say: Say) -> tuple[list[E
     kinds = [kind for kind in KINDS if kind != PLACED]
     skipped: list[Skipped] = []
     try:
-        found = mappings(of.graph, machine, of.batch, limit, kinds=kinds, say=say)
+        found = mappings(of.graph, machine, of.table, of.batch, limit, kinds=kinds, say=say)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "ortools":
             raise
@@ -118,16 +118,13 @@ def all_ops(graph: Graph) -> tuple[str, ...]:
 def plan_of(of: Traced, machine: Machine, placed: Sequence[Placed], backend: str) -> Plan:
     """A plan of the mapping `placed`, of which nothing is proved."""
     found = evaluate(of.graph, machine, of.table, placed)
-    predicted: Predicted = found.predicted
-    return Plan(
-        model=of.model, machine=machine, fingerprint=machine.fingerprint,
-        request=Request(batch=of.batch, backend=backend, costs={"source": of.table.source, **of.table.options}),
-        solver=Solver(
-            status="feasible", objective=predicted.period_s, best_objective=predicted.period_s, bound=0.0, gap=1.0,
-            near_optimal=0.0, proved=Proof(space="this mapping alone"),
-        ),
-        predicted=predicted, stages=found.stages, edges=found.edges,
+    period_s = found.predicted.period_s
+    request = Request(batch=of.batch, backend=backend, costs={"source": of.table.source, **of.table.options})
+    solver = Solver(
+        status="feasible", objective=period_s, best_objective=period_s, bound=0.0, gap=1.0, near_optimal=0.0,
+        proved=Proof(space="this mapping alone"),
     )  # fmt: skip
+    return found.as_plan(of.model, machine, request, solver)
 
 
 def on_first_node(plan: Plan, machine: Machine) -> Plan:

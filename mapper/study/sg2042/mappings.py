@@ -56,13 +56,12 @@ def costed(graph: Graph, machine: Machine, table: CostTable, mapping: Mapping) -
 
 
 def mappings(
-    graph: Graph, machine: Machine, batch: int, limit_s: float | None = None, path: Path | None = None,
+    graph: Graph, machine: Machine, table: CostTable, batch: int, limit_s: float | None = None,
     kinds: Collection[str] = KINDS, say: Say = lambda message: None, plan_s: float | None = None,
 ) -> list[Mapping]:  # fmt: skip
-    """The mappings of `kinds` for `graph`, whose items have `batch` elements. `limit_s` bounds the latency of one of
-    the planner's; those that there is no room for are left out. After `plan_s` seconds each search takes the best so
-    far, which then depends on how busy the computer is."""
-    table = roofline(graph, machine, configurations(machine), path=path)
+    """The mappings of `kinds` for `graph`, whose items have `batch` elements, by the costs of `table`. `limit_s` bounds
+    the latency of one of the planner's; those that there is no room for are left out. After `plan_s` seconds each
+    search takes the best so far, which then depends on how busy the computer is."""
     found: list[Mapping] = []
     for name, kind, limits in _wanted(machine, len(graph.ops), limit_s):
         if kind not in kinds:

@@ -9,7 +9,10 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from mapper.cost.configurations import configurations
 from mapper.cost.paths import path_of
+from mapper.cost.roofline import roofline
+from mapper.cost.table import CostTable
 from mapper.jsonio import Record
 from mapper.machine.model import Machine
 from mapper.machine.parts import Path
@@ -172,17 +175,20 @@ class _OfModel:
         }
 
     def _mappings(self, batch: int) -> list[Mapping]:
-        graph = Case(self.model, batch).graph
-        limit = LATENCY_LIMIT * native_s(graph, self.machine, self.all_threads)
-        return mappings(graph, self.machine, batch, limit)
+        case = Case(self.model, batch)
+        limit = LATENCY_LIMIT * native_s(case.graph, self.machine, self.all_threads)
+        return mappings(case.graph, self.machine, self._costs(case), batch, limit)
+
+    def _costs(self, case: Case, path: Path | None = None) -> CostTable:
+        return roofline(case.graph, self.machine, configurations(self.machine), path=path, shapes=case.forms)
 
     def _pipelines(self, path: Path) -> list[Mapping]:
         """The pipelines for another path, which are cut elsewhere: as many elements a call as are looked at."""
         calls = [batch for batch in self.settings.calls if any(item % batch == 0 for item in self._looked_at())]
         found: list[Mapping] = []
         for batch in calls:
-            graph = Case(self.model, batch).graph
-            found += mappings(graph, self.machine, batch, None, path, (PIPELINE,))
+            case = Case(self.model, batch)
+            found += mappings(case.graph, self.machine, self._costs(case, path), batch, kinds=(PIPELINE,))
         return found
 
     def result(self) -> Study:

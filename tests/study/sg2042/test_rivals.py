@@ -30,7 +30,9 @@ def test_nothing_that_has_a_name_is_ahead_of_the_planners_choice(graph: Graph, m
     pipelines of the study."""
     table = roofline(graph, machine, configurations(machine))
     ours = plan(graph, machine, costs=table, near_optimal=0.0)
-    named: dict[str, tuple[Placed, ...]] = {mapping.name: mapping.placed for mapping in mappings(graph, machine, 1)}
+    named: dict[str, tuple[Placed, ...]] = {
+        mapping.name: mapping.placed for mapping in mappings(graph, machine, table, 1)
+    }
     named |= {f"ours, {place}": placed for place, placed in placements(graph, machine, table, mapping_of(ours))}
     for name, own in peers(graph, machine, table):
         named[name] = own

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mapper.cli.study_map import study_map
+from mapper.cli.study import study_command
 from mapper.errors import UsageError
 from mapper.machine.files import load_machine
 from mapper.study.where.chart import Chart, Settings, chart, edges, row
@@ -58,13 +58,13 @@ def test_the_command_prints_writes_and_draws(
 
     monkeypatch.setattr("mapper.study.where.chart.chart", known)
     out, folder = tmp_path / "map.json", tmp_path / "pictures"
-    study_map("sg2042, epyc-9684x", ["vgg16"], 3, folder, "svg", json=False, output=out, quiet=True)
+    study_command("sg2042, epyc-9684x", ["vgg16"], processes=3, map_=True, figures=folder, output=out, quiet=True)
     told = capsys.readouterr().out
     assert "vgg16" in told and f"Written to {folder / 'where_limited.svg'}." in told and str(out) in told
     assert sorted(path.name for path in folder.iterdir()) == ["where.svg", "where_limited.svg"]
-    study_map(None, None, 2, None, "svg", json=True, output=None, quiet=True)
+    study_command(map_=True, json=True, quiet=True)
     assert Chart.model_validate(json.loads(capsys.readouterr().out)) == Chart.model_validate_json(out.read_text())
     assert asked[0] == (["sg2042", "epyc-9684x"], Settings(models=("vgg16",), processes=3))
     assert asked[1] == (["sg2042", "sg2044", "epyc-9684x", "altra-q80-30"], Settings())
     with pytest.raises(UsageError, match="svg"):
-        study_map(None, None, 2, folder, "pdf", json=False, output=None, quiet=True)
+        study_command(map_=True, figures=folder, figure_format="pdf", quiet=True)
