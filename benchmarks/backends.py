@@ -75,7 +75,7 @@ def compared(model: str, backend: str, rounds: int, seconds: float, folder: Path
     from mapper.cli.machine import machine_of
     from mapper.execution.place import Claim
     from mapper.execution.reference import torch_threads
-    from mapper.execution.sources.source import realised_source
+    from mapper.sources.source import realised_source
     from mapper.study.bench import starters_of
     from mapper.study.rounds import watched
     from mapper.study.seating import Course, measured
@@ -102,11 +102,11 @@ def compared(model: str, backend: str, rounds: int, seconds: float, folder: Path
 def field_of(model: str, backend: str, machine: Any, folder: Path | None) -> Any:
     """Who takes part."""
     from mapper.cost.configurations import configurations
-    from mapper.execution.backend import with_backend
     from mapper.plans.file import load_plan
     from mapper.plans.source import graph_of_source
     from mapper.solver.plan import plan
     from mapper.solver.problem import Limits
+    from mapper.sources.backend import with_backend
     from mapper.study.contenders import Field, library_set_ups
 
     graph, reference = graph_of_source(model)

@@ -15,12 +15,12 @@ from typing import Any
 
 from mapper.errors import BadInput, MapperError, MissingFeature
 from mapper.execution.place import Claim
-from mapper.execution.sources.source import Source
 from mapper.graph.model import Graph
 from mapper.machine.discover import discover
 from mapper.machine.files import load_machine
 from mapper.machine.model import Machine
 from mapper.measure.profile import pus_here
+from mapper.sources.source import Source
 from mapper.study.rounds import Say
 from mapper.study.trials import Named, Trial, trials_of
 

@@ -41,11 +41,10 @@ from mapper.execution.executor import Executor
 from mapper.execution.feeding.ends import Ends, calls_of
 from mapper.execution.place import resolve_pus
 from mapper.execution.reference import torch_threads
-from mapper.execution.rings.layout import lay_out, output_homes, stage_programs
+from mapper.execution.rings.layout import lay_out
 from mapper.execution.rings.memory import Memory, Semaphore
 from mapper.execution.rings.ring import Consumer, Producer
 from mapper.execution.run import drawn_items
-from mapper.execution.sources.source import realised_source, tensors_of
 from mapper.execution.workers.environment import environment
 from mapper.host.affinity import allowed_pus, pin
 from mapper.host.load import Others
@@ -57,6 +56,8 @@ from mapper.plans.source import graph_of_source
 from mapper.reports.table import table
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
+from mapper.sources.source import realised_source, tensors_of
+from mapper.sources.stages import output_homes, stage_programs
 from mapper.study.statistics import Interval, median_interval
 
 MODELS = ("mobilenetv2", "vit")

@@ -26,8 +26,6 @@ from benchmarks.grid import machine_of, measured, parser_of, trials_in_turn
 from mapper.backends.registry import EAGER
 from mapper.cost.configurations import Config, configurations
 from mapper.cost.table import CostTable
-from mapper.execution.backend import with_backend
-from mapper.execution.sources.source import realised_source
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.measure.spread import middle_half
@@ -36,6 +34,8 @@ from mapper.plans.costs import profile_costs
 from mapper.plans.evaluate import Placed, evaluate
 from mapper.plans.source import graph_of_source
 from mapper.reports.table import table
+from mapper.sources.backend import with_backend
+from mapper.sources.source import realised_source
 from mapper.study.contenders import contenders
 from mapper.study.profile import Say, Settings, profile
 from mapper.study.trials import Named, Trial

@@ -20,7 +20,6 @@ from benchmarks.grid import machine_of, measured, parser_of, trials_in_turn
 from mapper.backends.registry import EAGER
 from mapper.cost.configurations import configurations
 from mapper.cost.roofline import roofline
-from mapper.execution.sources.source import realised_source
 from mapper.measure.spread import middle_half
 from mapper.plans.check import mapping_of
 from mapper.plans.costs import profile_costs
@@ -30,6 +29,7 @@ from mapper.plans.source import graph_of_source
 from mapper.program.cards import card_names
 from mapper.reports.table import table
 from mapper.simulator.simulate import simulate
+from mapper.sources.source import realised_source
 from mapper.study.contenders import contenders
 from mapper.study.profile import Say, Settings, profile
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from benchmarks.grid import machine_of, measured, parser_of
 from mapper.backends.registry import BACKENDS
 from mapper.execution.place import Claim
-from mapper.execution.sources.source import realised_source
 from mapper.machine.discover import discover
 from mapper.measure.profile import pus_here
 from mapper.plans.model import Plan
 from mapper.plans.source import graph_of_source
 from mapper.program.cards import card_names
 from mapper.reports.table import table
+from mapper.sources.source import realised_source
 from mapper.study.contenders import contenders
 from mapper.study.statistics import median_interval
 from mapper.study.trials import Trial, ratios, trials_of

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from mapper.execution.executor import Executor as Executor
     from mapper.execution.feeding.batcher import Batcher as Batcher
     from mapper.execution.run import run as run
-    from mapper.execution.sources.bundle import open_bundle as open_bundle
-    from mapper.execution.sources.bundle import write_bundle as write_bundle
     from mapper.graph.importers.load import load_graph as load_graph
     from mapper.graph.trace import trace as trace
     from mapper.machine.diff import compare as compare_machines
@@ -53,6 +51,8 @@ if TYPE_CHECKING:
     from mapper.solver.plan import plan as plan
     from mapper.solver.problem import Limits as Limits
     from mapper.solver.problem_plan import plan_problem as plan_problem
+    from mapper.sources.bundle import open_bundle as open_bundle
+    from mapper.sources.bundle import write_bundle as write_bundle
     from mapper.study.bench import bench as bench
     from mapper.study.exploration.dimensions import Dimensions as Dimensions
     from mapper.study.exploration.explore import explore as explore
@@ -81,7 +81,7 @@ _HOMES = {
     "load_plan": "mapper.plans.file",
     "load_problem_plan": "mapper.plans.problem_plan",
     "load_profile": "mapper.cost.profile",
-    "open_bundle": "mapper.execution.sources.bundle",
+    "open_bundle": "mapper.sources.bundle",
     "plan": "mapper.solver.plan",
     "plan_pipedream": "mapper.solver.peers.pipedream",
     "plan_problem": "mapper.solver.problem_plan",
@@ -98,7 +98,7 @@ _HOMES = {
     "simulate": "mapper.simulator.simulate",
     "trace": "mapper.graph.trace",
     "tune": "mapper.study.tune",
-    "write_bundle": "mapper.execution.sources.bundle",
+    "write_bundle": "mapper.sources.bundle",
 }
 """Where each name is; after a colon what it is called there, if not the same."""
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -217,6 +218,42 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     finally:
         if temporary is not None:
             os.unlink(temporary)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `path` when the block ends well, and vanishes otherwise. An old folder there
+    stays whole until then.
+
+    Raises: SystemRefused when the folder cannot be written.
+    """
+    temporary = None
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        _replace(temporary, path)
+    except OSError as error:
+        raise SystemRefused(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        if temporary is not None and temporary.exists():
+            shutil.rmtree(temporary)
+
+
+def _replace(new: Path, path: Path) -> None:
+    """Puts the folder `new` in the place of `path`."""
+    if not path.exists():
+        new.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    path.rename(old / "before")
+    try:
+        new.rename(path)
+    except OSError:
+        (old / "before").rename(path)
+        raise
+    finally:
+        shutil.rmtree(old)
 
 
 def _begun(target: Path) -> tuple[int, str]:

@@ -52,8 +52,16 @@ def parse_bytes(text: str) -> float:
 
 
 def parse_rate(text: str) -> float:
-    """Bytes per second in `text`, such as `16GB/s`; the `/s` may be left out."""
-    return parse_bytes(text.strip().removesuffix("/s"))
+    """Bytes per second in `text`, such as `16GB/s`, or bits as of networks, `10Gbit/s`; the `/s` may be left out."""
+    amount = text.strip().removesuffix("/s")
+    if not amount.endswith("bit"):
+        return parse_bytes(amount)
+    what = "a rate such as 16GB/s or 10Gbit/s"
+    value, unit = _split(amount, what)
+    factor = (_DECIMAL | _BINARY | {"K": 1000}).get(unit.removesuffix("bit"))
+    if factor is None:
+        raise UsageError(f"{text!r}: unknown unit {unit!r}; such as Mbit, Gbit")
+    return _sane(value * factor / 8, text, what)
 
 
 def parse_per_second(text: str) -> float:

@@ -30,6 +30,21 @@ def test_bytes(text: str, count: float) -> None:
     assert units.parse_bytes(text) == count
 
 
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("16GB/s", 16e9), ("16GB", 16e9), ("10Gbit", 1.25e9), ("100Gbit/s", 1.25e10), ("1.25GB/s", 1.25e9), ("8bit", 1),
+     ("1Mibit/s", 2**17), (" 2.5 Gbit/s ", 312.5e6), ("800kbit", 1e5)],
+)  # fmt: skip
+def test_rates_in_bytes_and_in_bits(text: str, rate: float) -> None:
+    assert units.parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["10Gb", "10Gb/s", "10Xbit", "bit", "-1Gbit", "1Gbit/h", "1Gbits"])
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        units.parse_rate(text)
+
+
 @pytest.mark.parametrize(("text", "fraction"), [("1%", 0.01), ("0.01", 0.01), ("0", 0), ("50 %", 0.5), ("200%", 2)])
 def test_fractions(text: str, fraction: float) -> None:
     assert units.parse_fraction(text) == fraction

@@ -19,10 +19,10 @@ def bundle_command(
 ) -> None:
     """Write a plan with all that another machine needs to run it. The model is built again from the plan."""
     from mapper.execution.run import sampled
-    from mapper.execution.sources.bundle import write_bundle
-    from mapper.execution.sources.source import realised_source
     from mapper.plans.file import load_plan
     from mapper.plans.source import trusted
+    from mapper.sources.bundle import write_bundle
+    from mapper.sources.source import realised_source
     from mapper.units import format_bytes
 
     loaded = trusted(load_plan(plan), model=model, trust=trust)
@@ -30,4 +30,5 @@ def bundle_command(
     write_bundle(output, source.program, source.weights, loaded, sampled(loaded, source, seed))
     size = sum(file.stat().st_size for file in output.iterdir())
     typer.echo(f"{output}: {loaded.model.name}, {len(loaded.stages)} stage(s), {format_bytes(size)}")
-    typer.echo(f"Next: copy it, and there: mapper run {output.name}", err=True)
+    there = "mapper host NUMBER" if loaded.machine.counts["hosts"] > 1 else "mapper run"
+    typer.echo(f"Next: copy it, and there: {there} {output.name}", err=True)

@@ -53,13 +53,38 @@ def cache_fact() -> Fact:
     return Fact("compiled stages", value, "warn" if over else "ok", what if over else "")
 
 
+def build_facts() -> list[Fact]:
+    """Whether what `mapper export --to cpp` and `fastflow` write can be built here. It can be written anywhere."""
+    import os
+    import shutil
+    from pathlib import Path
+
+    from mapper.host.facts import Fact
+
+    compiler = next(filter(None, map(shutil.which, filter(None, [os.environ.get("CXX"), "c++", "g++", "clang++"]))), "")
+    tools = {"cmake": shutil.which("cmake") or "", "a C++ compiler": compiler}
+    missing = [name for name, path in tools.items() if not path]
+    if missing:
+        verb = "are" if len(missing) > 1 else "is"
+        what = f"exports to cpp and fastflow cannot be built here: {' and '.join(missing)} {verb} missing"
+        found = [Fact("C++ exports", "untested here", "warn", what)]
+    else:
+        found = [Fact("C++ exports", ", ".join(tools.values()))]
+    root = os.environ.get("FASTFLOW_ROOT")
+    if not root:
+        return [*found, Fact("FastFlow", "untested here", "ok", "FASTFLOW_ROOT is not set")]
+    if not (Path(root) / "ff" / "ff.hpp").is_file():
+        return [*found, Fact("FastFlow", "untested here", "warn", f"FASTFLOW_ROOT is {root}, which has no ff/ff.hpp")]
+    return [*found, Fact("FastFlow", root)]
+
+
 def doctor_command(json: Json = False) -> None:
     """Say what this machine and installation can and cannot do, and what follows from it."""
     import dataclasses
 
     from mapper.host.facts import facts
 
-    found = [*facts(), *backend_facts(), cache_fact()]
+    found = [*facts(), *backend_facts(), cache_fact(), *build_facts()]
     if json:
         emit_json({"facts": [dataclasses.asdict(fact) for fact in found]})
         return

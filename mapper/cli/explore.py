@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mapper.cli.machine import SPEC
+from mapper.cli.machine import SPEC, LinkOption
 from mapper.cli.output import Json, Progress, Quiet, emit_json
 from mapper.cli.source import Batch, Length, Model, TrustFile, model_options
 
@@ -35,7 +35,7 @@ TimeLimit = Annotated[str | None, typer.Option(help="End each search after this,
 
 
 def explore_command(
-    model: Model, vary: Vary, topo: Topology = None, batch: Batch = 1, length: Length = None,
+    model: Model, vary: Vary, topo: Topology = None, link: LinkOption = None, batch: Batch = 1, length: Length = None,
     trust: TrustFile = False,
     simulated: Annotated[bool, typer.Option("--simulate", help="Simulate every plan, too.")] = False,
     time_limit: TimeLimit = None,
@@ -53,7 +53,7 @@ def explore_command(
 
     outputs = output or []
     _require(outputs)
-    wanted = dimensions(vary, topo, batch)
+    wanted = dimensions(vary, topo, batch, link)
     settings = Settings(
         processes=processes, time_limit_s=parse_seconds(time_limit) if time_limit else None, simulated=simulated,
         fresh=fresh, more_options=_more_options(length, trust, time_limit),

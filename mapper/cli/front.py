@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 PARETO = "pareto"
 """The objective that has no single best plan."""
 _KNOWN = frozenset((
-    "model", "graph", "bandwidth", "topo", "cores", "groups", "reserve", "batch", "length", "columns", "weights",
-    "seed", "trust", "objective", "stages", "max_stages", "replicas", "max_cores", "max_latency", "min_throughput",
-    "memory_per_node", "together", "apart", "configurations", "near_optimal", "time_limit", "json", "output", "quiet",
-    "precision",
+    "model", "graph", "bandwidth", "topo", "cores", "groups", "reserve", "hosts", "link", "batch", "length", "columns",
+    "weights", "seed", "trust", "objective", "stages", "max_stages", "replicas", "max_cores", "max_latency",
+    "min_throughput", "memory_per_node", "together", "apart", "configurations", "near_optimal", "time_limit", "json",
+    "output", "quiet", "precision",
 ))  # fmt: skip
 """Options of `mapper plan` that go with it."""
 
@@ -51,7 +51,7 @@ def plan_given_front(context: typer.Context) -> None:
         raise UsageError("name a model or a graph: --model NAME or --graph FILE")
     if not asked.batch.isdecimal() or int(asked.batch) < 1 or asked.columns == [AUTO]:
         raise UsageError(f"--objective {PARETO} takes no --batch or --columns {AUTO}, but numbers from 1")
-    machine = machine_of(given["topo"], given["cores"], given["groups"], given["reserve"])
+    machine = machine_of(*(given[name] for name in ("topo", "cores", "groups", "reserve", "hosts", "link")))
     precision = parse_fraction(given["precision"]) if given["precision"] else PRECISION
     stop = Stop(parse_seconds(given["time_limit"]) if given["time_limit"] else None)
     with Progress(given["quiet"] or given["json"]) as progress:

@@ -21,6 +21,9 @@ from mapper.cli import (
     doctor,
     explain,
     explore,
+    export,
+    host,
+    import_mapping,
     model,
     plan,
     profile,
@@ -54,7 +57,10 @@ app.command("plan")(plan.plan_command)
 app.command("check")(check.check_command)
 app.command("explain")(explain.explain_command)
 app.command("explore")(explore.explore_command)
+app.command("export")(export.export_command)
+app.command("import")(import_mapping.import_command)
 app.command("run")(run.run_command)
+app.command("host")(host.host_command)
 app.command("bench")(bench.bench_command)
 app.command("bundle")(bundle.bundle_command)
 app.command("calibrate")(calibrate.calibrate_command)

@@ -24,7 +24,7 @@ from mapper.cli.limits import (
     TimeLimit,
     Together,
 )
-from mapper.cli.machine import Cores, Groups, Reserve, Topo, machine_of
+from mapper.cli.machine import Cores, Groups, Hosts, LinkOption, Reserve, Topo, machine_of
 from mapper.cli.output import Backend, Json, Progress, Quiet, emit_json, width
 from mapper.cli.peers import Against, ObjectiveModel, Planner, Strategy, require_known, rivals_document
 from mapper.cli.problem import ProblemFile, ProblemOut, plan_given_problem
@@ -45,7 +45,7 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write the p
 def plan_command(
     context: typer.Context, model: AnyModel = None, graph: GraphFile = None, problem: ProblemFile = None,
     bandwidth: Bandwidth = None, topo: Topo = "host", cores: Cores = None,
-    groups: Groups = None, reserve: Reserve = None, batch: AnyBatch = "1",
+    groups: Groups = None, reserve: Reserve = None, hosts: Hosts = None, link: LinkOption = None, batch: AnyBatch = "1",
     micro_batches: MicroBatches = "1", length: Length = None,
     lengths: Lengths = None, columns: Columns = None,
     weights: Weights = None, seed: Seed = None, trust: TrustFile = False,
@@ -75,7 +75,7 @@ def plan_command(
     if (model is None) == (graph is None):
         raise UsageError("name a model, a graph or a problem file: --model NAME or --graph FILE, or --problem FILE")
     _require_known(backend, graph)
-    asked, machine = Asked.of(context.params), machine_of(topo, cores, groups, reserve)
+    asked, machine = Asked.of(context.params), machine_of(topo, cores, groups, reserve, hosts, link)
     require_known(graph, objective, objective_model, planner, placement, against)
     stop = Stop(parse_seconds(time_limit) if time_limit else None)
     with Progress(quiet or json) as progress:
@@ -103,7 +103,7 @@ def _for(backend: str | None, made: Made) -> Made:
         return made
     import dataclasses
 
-    from mapper.execution.backend import with_backend
+    from mapper.sources.backend import with_backend
 
     return dataclasses.replace(made, plan=with_backend(made.plan, name))
 

@@ -14,11 +14,11 @@ import typer
 
 from mapper.cli.output import Backend, Json, NamedModel, PlanFile, Progress, Quiet, Trust, emit_json, emit_rich
 from mapper.cli.simulate import Trace, write_timeline
+from mapper.cli.source import opened_plan
 from mapper.errors import UsageError
 
 if TYPE_CHECKING:
     from mapper.execution.run import Measurement
-    from mapper.execution.sources.bundle import Bundle
     from mapper.plans.model import Plan
 
 Seconds = Annotated[str, typer.Option(help="Longest time without a result, such as 10min; 0: no limit.")]
@@ -78,8 +78,8 @@ def run_command(
     if profile is not None and (remap or oversubscribe):
         raise UsageError("loads on other cores than the planned ones say nothing of them",
                          advice="Leave out --profile, or plan for this machine.")  # fmt: skip
-    results, measured = _targets(output or [])
-    loaded, bundle = _opened(plan, model, trust)
+    results, measured = targets(output or [])
+    loaded, bundle = opened_plan(plan, model, trust)
     with Progress(quiet) as line:
         line.say("Computing the reference, starting workers ...")
         try:
@@ -91,22 +91,10 @@ def run_command(
             )  # fmt: skip
         except OutputsDiffer as error:
             line.clear()
-            _emit(error.measurement, json, measured, [measured])
+            emit_measurement(error.measurement, json, measured, [measured])
             raise
     _record(profile, loaded, measurement)
-    _emit(measurement, json, measured, [results, measured, profile, trace])
-
-
-def _opened(path: Path, model: str | None, trust: bool) -> tuple[Plan, Bundle | None]:
-    """The plan at `path`, which may be a bundle, and the bundle if it is one."""
-    from mapper.execution.sources.bundle import open_bundle
-    from mapper.plans.file import load_plan
-    from mapper.plans.source import trusted
-
-    if path.is_dir():
-        bundle = open_bundle(path)
-        return bundle.plan, bundle
-    return trusted(load_plan(path), model=model, trust=trust), None
+    emit_measurement(measurement, json, measured, [results, measured, profile, trace])
 
 
 def _record(profile: Path | None, plan: Plan, measurement: Measurement) -> None:
@@ -118,7 +106,7 @@ def _record(profile: Path | None, plan: Plan, measurement: Measurement) -> None:
     add_to(profile, recorded(plan, measurement))
 
 
-def _targets(outputs: list[Path]) -> tuple[Path | None, Path | None]:
+def targets(outputs: list[Path]) -> tuple[Path | None, Path | None]:
     """Where the outputs go, and where the measurement. Raises: UsageError when two files are to take the same."""
     results = [path for path in outputs if path.suffix == ".npz"]
     measured = [path for path in outputs if path.suffix != ".npz"]
@@ -151,7 +139,8 @@ class Rate:
         self.say(f"{done} of {total} items{rate}")
 
 
-def _emit(measurement: Measurement, json: bool, output: Path | None, written: list[Path | None]) -> None:
+def emit_measurement(measurement: Measurement, json: bool, output: Path | None, written: list[Path | None]) -> None:
+    """Prints what was measured, and writes it to `output`; `written` are the files to mention."""
     from mapper import jsonio
 
     document = measurement.model_dump(mode="json")

@@ -21,6 +21,7 @@ class Kind(StrEnum):
 
     plan = "plan"
     topology = "topology"
+    cluster = "cluster"
     graph = "graph"
     program = "program"
     model = "model"
@@ -41,6 +42,7 @@ def schema_of(kind: Kind) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of `kind` as it stands in its file."""
     from mapper.cost.profile import Profile
     from mapper.graph.model import Graph
+    from mapper.machine.cluster_file import Cluster
     from mapper.plans.front import Front
     from mapper.plans.model import Plan
     from mapper.plans.problem_file import ProblemFile
@@ -51,6 +53,7 @@ def schema_of(kind: Kind) -> dict[str, Any]:
 
     records: dict[Kind, type[BaseModel]] = {
         Kind.plan: Plan,
+        Kind.cluster: Cluster,
         Kind.graph: Graph,
         Kind.program: Program,
         Kind.model: ModelCard,

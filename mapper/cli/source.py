@@ -1,11 +1,15 @@
-"""The model that several commands take: which one, and with which options."""
+"""The model that several commands take, which one and with which options; and the plan that several open."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from mapper.plans.model import Plan
+    from mapper.sources.bundle import Bundle
 
 _SOURCES = "A model's name (mapper model list), a card file, package.module:callable, a .pt2 or .onnx file"
 MODEL = typer.Option(help=f"{_SOURCES}.")
@@ -46,3 +50,15 @@ def model_options(batch: int, seed: int | None, weights: Path | None, length: in
         "weights": str(weights) if weights else None,
     }  # fmt: skip
     return {name: value for name, value in given.items() if value is not None}
+
+
+def opened_plan(path: Path, model: str | None, trust: bool) -> tuple[Plan, Bundle | None]:
+    """The plan at `path`, which may be a bundle, and the bundle if it is one."""
+    from mapper.plans.file import load_plan
+    from mapper.plans.source import trusted
+    from mapper.sources.bundle import open_bundle
+
+    if path.is_dir():
+        bundle = open_bundle(path)
+        return bundle.plan, bundle
+    return trusted(load_plan(path), model=model, trust=trust), None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mapper.cli.machine import SPEC, Cores, Groups, Reserve, machine_of
+from mapper.cli.machine import SPEC, Cores, Groups, Hosts, LinkOption, Reserve, machine_of
 from mapper.cli.output import Json, emit_json, emit_rich, width
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def show(
     cores: Cores = None,
     groups: Groups = None,
     reserve: Reserve = None,
+    hosts: Hosts = None,
+    link: LinkOption = None,
     json: Json = False,
     output: Output = None,
 ) -> None:
@@ -40,7 +42,8 @@ def show(
     from mapper.plans.file import load_plan
 
     made = load_plan(plan) if plan is not None else None
-    machine = made.machine if made is not None and spec is None else machine_of(spec or "host", cores, groups, reserve)
+    given = (cores, groups, reserve, hosts, link)
+    machine = made.machine if made is not None and spec is None else machine_of(spec or "host", *given)
     if made is not None and made.fingerprint != machine.fingerprint:
         raise MachineMismatch(
             f"{plan} is for {made.machine.name}, which has another shape than {machine.name}",
@@ -84,11 +87,36 @@ def discover(
 
 
 @app.command()
-def check(spec: Spec, json: Json = False) -> None:
+def cluster(
+    spec: Annotated[str, typer.Argument(help="Several hosts, such as sg2042*4 or a.json*2+b.json.")],
+    link: LinkOption = None,
+    names: Annotated[str | None, typer.Option(help="What the hosts are called, in their order, with commas.")] = None,
+    json: Json = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the cluster file here (JSON).")] = None,
+) -> None:
+    """Describe several hosts with a network between them, as a file to be completed by hand."""
+    from mapper import jsonio
+    from mapper.errors import UsageError
+    from mapper.machine.cluster_file import cluster_document
+
+    machine = machine_of(spec, link=link)
+    if machine.counts["hosts"] == 1:
+        raise UsageError(f"{spec} is one host", advice=f"Several are {spec}*4.")
+    called = [name.strip() for name in names.split(",")] if names else []
+    described = cluster_document(spec, link, called, output or Path("cluster.json"))
+    if output is not None:
+        jsonio.write_text(output, jsonio.dumps(described))
+    if json or output is None:
+        emit_json(described)
+    _told(output, json)
+
+
+@app.command()
+def check(spec: Spec, link: LinkOption = None, json: Json = False) -> None:
     """Validate a machine; exit code 3 with the place and the reason when it is not right."""
     from mapper.machine.draw import shape
 
-    machine = machine_of(spec)
+    machine = machine_of(spec, link=link)
     if json:
         _emit(machine, json, None)
     else:

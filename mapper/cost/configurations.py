@@ -31,14 +31,20 @@ class Config:
 
 
 def configurations(machine: Machine) -> tuple[Config, ...]:
-    """1, 2, 4, … cores of a group, each a divisor of the next, and every number of whole groups (problem.md).
+    """1, 2, 4, … cores of a group, each a divisor of the next, and every number of whole groups of a host (problem.md).
 
     That sizes divide each other is what makes any mix of them pack into groups.
     """
     size = machine.cores_per_group
     parts = [n for n in (2**k for k in range(size.bit_length())) if size % n == 0 and n < size]
-    whole = [Config(groups, size) for groups in range(1, len(machine.whole_groups) + 1)]
+    whole = [Config(groups, size) for groups in range(1, _most_groups(machine) + 1)]
     return tuple([Config(1, n) for n in parts] + whole)
+
+
+def _most_groups(machine: Machine) -> int:
+    """The most whole groups of a host: a team never spans hosts."""
+    hosts = [machine.nodes[machine.node_of_group[group]].host for group in machine.whole_groups]
+    return max((hosts.count(host) for host in set(hosts)), default=0)
 
 
 def parse_configurations(text: str, known: Sequence[Config]) -> tuple[Config, ...]:

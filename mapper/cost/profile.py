@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from mapper import jsonio
 from mapper.errors import BadInput, MachineMismatch
 from mapper.jsonio import Record
+from mapper.machine.hosts import largest_host
 from mapper.machine.model import Machine
 
 SCHEMA = "mapper-profile/1"
@@ -155,8 +156,9 @@ def ranges(positions: Sequence[int]) -> tuple[Range, ...]:
 
 
 def require_same_machine(profile: Profile, machine: Machine, source: str = "profile") -> None:
-    """Raises: MachineMismatch saying what differs, where `profile` (from `source`) is not of `machine`."""
-    here = host_of(machine)
+    """Raises: MachineMismatch saying what differs, where `profile` (from `source`) is not of `machine`, or of a host of
+    it."""
+    here = host_of(largest_host(machine))
     if found := differences(profile.machine, here):
         raise MachineMismatch(
             f"{source} was measured on {profile.machine.name}, another machine than {here.name}: {'; '.join(found)}",

@@ -30,6 +30,7 @@ from mapper.cost.table import CostTable
 from mapper.errors import BadInput
 from mapper.graph.model import Graph, Op
 from mapper.machine.figures import Figure
+from mapper.machine.hosts import largest_host
 from mapper.machine.model import Machine
 from mapper.machine.parts import Cache, Path, Rate
 
@@ -112,7 +113,7 @@ def roofline(
             spread[v, c] = max(terms.compute_s(DRAM), far + terms.panels_s + terms.pages_s)
     options = {"path": path}
     return CostTable(configs, caches_of(machine), compute, dispatch, fork_join, dram, "roofline", options=options,
-                     spread_s=spread if len(machine.nodes) > 1 else None)  # fmt: skip
+                     spread_s=spread if len(model.machine.nodes) > 1 else None)  # fmt: skip
 
 
 def what_costs(op: Op, shown: Form) -> Hashable:
@@ -124,6 +125,7 @@ class Roofline:
     """The formula with one machine's figures and one path."""
 
     def __init__(self, machine: Machine, path: Path, *, alone: bool = False) -> None:
+        machine = largest_host(machine)  # a team lies in one host
         self.machine, self.path, self.alone = machine, path, alone
         self.caches = caches_of(machine)
         self.bandwidth = (

@@ -19,7 +19,6 @@ import torch
 
 from mapper.backends.artefacts import Artefacts
 from mapper.errors import UsageError
-from mapper.execution.backend import compiled, with_backend
 from mapper.execution.feeding.awaiting import streamed
 from mapper.execution.feeding.ends import Call, Ends, calls_of
 from mapper.execution.feeding.feeder import Feeder, Stream
@@ -27,12 +26,11 @@ from mapper.execution.feeding.futures import CLOSED, ENDED, Service
 from mapper.execution.feeding.micro_batches import Tensors, joined
 from mapper.execution.feeding.seat import bound, feeder_pus
 from mapper.execution.place import Claim, Places, resolve_pus
-from mapper.execution.rings.layout import lay_out, output_homes, stage_programs
+from mapper.execution.rings.layout import lay_out
 from mapper.execution.rings.memory import Memory, Semaphore
 from mapper.execution.rings.nodes import place_rings
 from mapper.execution.rings.ring import FEEDER_ID
 from mapper.execution.rings.spin import spins
-from mapper.execution.sources.source import Item, Runnable, Source, source_of, tensors_of
 from mapper.execution.statistics import Statistics, stage_statistics, worker_statistics
 from mapper.execution.workers.replica import Counters, Job
 from mapper.execution.workers.runner import Replica, Workers
@@ -43,6 +41,9 @@ from mapper.machine.model import Machine
 from mapper.plans.model import Plan
 from mapper.plans.timeline import Span, Timeline
 from mapper.program.model import Program
+from mapper.sources.backend import compiled, with_backend
+from mapper.sources.source import Item, Runnable, Source, source_of, tensors_of
+from mapper.sources.stages import output_homes, stage_programs
 
 Output = torch.Tensor | tuple[torch.Tensor, ...]
 

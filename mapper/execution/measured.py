@@ -5,20 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
-from mapper.execution.backend import bits_equal, rounding
-from mapper.execution.executor import Executor
+from mapper.execution.executor import Output
 from mapper.execution.items_file import ItemsFile
 from mapper.execution.measurement import Accuracy, Measurement, measured_stage, measured_worker
 from mapper.execution.reference import Difference, Outputs, Reference, accuracy_of, difference_of, limits_of
+from mapper.execution.statistics import Statistics
 from mapper.host.load import Others
 from mapper.machine.cgroup import cpu_quota
 from mapper.plans.latency import percentiles
 from mapper.plans.model import Plan
+from mapper.sources.backend import bits_equal, rounding
 
 NOTICED = 0.05
 """The part of the plan's PUs that others may take without being mentioned."""
@@ -26,17 +28,33 @@ Progress = Callable[[int, int], None]
 """Told how many outputs of how many have come."""
 
 
+class Streaming(Protocol):
+    """What a stream of items is run through: an executor, or hosts."""
+
+    plan: Plan
+    notes: list[str]
+
+    def map(self, items: Iterable[Sequence[torch.Tensor]]) -> Iterator[Output]:
+        """The outputs of items, in order."""
+
+    def reset_statistics(self) -> None:
+        """Statistics count from here on."""
+
+    def statistics(self) -> Statistics:
+        """What was seen since."""
+
+
 class MeasuredStream:
     """`items` (begun anew as often as needed) through `executor`: `warmup` first, then as many as
-    are measured, from the first one on. Outputs of the first items are compared with `reference`, which may have fewer
-    than there are items. With `endless`, more items follow, so that the last ones meet full stages."""
+    are measured, from item number `first` on. Outputs of the first items are compared with `reference`, which may have
+    fewer than there are items. With `endless`, more items follow, so that the last ones meet full stages."""
 
     def __init__(
-        self, executor: Executor, items: ItemsFile | Sequence[Sequence[torch.Tensor]], reference: Reference,
-        tolerance: float | None, *, endless: bool,
+        self, executor: Streaming, items: ItemsFile | Sequence[Sequence[torch.Tensor]], reference: Reference,
+        tolerance: float | None, *, endless: bool, first: int = 0,
     ) -> None:  # fmt: skip
         self.executor, self.items, self.distinct, self.reference = executor, items, len(items), reference
-        self.endless = endless
+        self.endless, self.first = endless, first
         self.identical, self.largest, self.relative = True, 0.0, 0.0
         self.limits = limits_of(executor.plan, reference, tolerance)
         self.rounded: dict[int, Outputs] = {}
@@ -54,7 +72,7 @@ class MeasuredStream:
                 self.executor.reset_statistics()
                 began, first, others = now, number + 1, self._others()
             found = output if isinstance(output, tuple) else (output,)
-            self._compare(number - warmup, found)
+            self.compare(number - warmup + (self.first if number >= warmup else 0), found)
             if number >= warmup:
                 put(found)
             progress(number + 1, warmup + items)
@@ -72,9 +90,9 @@ class MeasuredStream:
         again = itertools.chain.from_iterable(itertools.repeat(self.items))
         yield from itertools.islice(again, self.warmup)
         measured = itertools.chain.from_iterable(itertools.repeat(self.items))
-        yield from measured if self.endless else itertools.islice(measured, self.count)
+        yield from itertools.islice(measured, self.first, None if self.endless else self.first + self.count)
 
-    def _compare(self, number: int, found: Outputs) -> None:
+    def compare(self, number: int, found: Outputs) -> None:
         """Compares the outputs of measured item `number`, or of one of the warm-up if it is negative."""
         place = (number if number >= 0 else self.warmup + number) % self.distinct
         if place >= len(self.reference.outputs):
@@ -112,7 +130,7 @@ class MeasuredStream:
         """What was measured, beside what the plan predicts."""
         seen = self.statistics
         return Measurement(
-            model=plan.model.name, items=self.count, items_compared=self.compared, warmup=self.warmup,
+            model=plan.model.name, items=self.first + self.count, items_compared=self.compared, warmup=self.warmup,
             window=plan.predicted.window, throughput_per_s=self.throughput_per_s,
             predicted_throughput_per_s=plan.predicted.throughput_per_s,
             latency_s=percentiles(seen.latencies_s), predicted_latency_s=plan.predicted.latency_s,

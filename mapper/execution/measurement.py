@@ -24,8 +24,9 @@ class MeasuredStage(Record):
 
 
 class MeasuredWorker(Record):
-    """A worker: what it was bound to, as it read back, and seconds of work an item."""
+    """A worker: where it is, what it was bound to, as it read back, and seconds of work an item."""
 
+    host: int = 0
     pid: int
     stage: int
     replica: int
@@ -33,6 +34,13 @@ class MeasuredWorker(Record):
     threads: int
     items: int
     load_s: float
+
+
+class MeasuredHost(Record):
+    """A host of a run over several: bytes of tensors that it sent to others for an item, warm-up and all."""
+
+    host: int
+    sent_bytes: float
 
 
 class Accuracy(Record):
@@ -59,7 +67,7 @@ class Measurement(Record):
     `max_relative_difference`, against the largest magnitude of the reference's tensor, also where that is all zeros.
     `tolerance` is what was allowed of it, 0 where bits must be equal; the largest where outputs have several dtypes.
     `others_busy` is the part of the plan's PUs that other processes took meanwhile. `accuracy` is of back ends that
-    compute with fewer bits than the program says.
+    compute with fewer bits than the program says; `hosts` there are where the run was over several.
     """
 
     model: str
@@ -83,6 +91,7 @@ class Measurement(Record):
     stages: tuple[MeasuredStage, ...]
     workers: tuple[MeasuredWorker, ...]
     accuracy: Accuracy | None = None
+    hosts: tuple[MeasuredHost, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -110,6 +119,6 @@ def measured_stage(plan: Plan, seen: StageStatistics) -> MeasuredStage:
 def measured_worker(seen: WorkerStatistics) -> MeasuredWorker:
     """What was seen of a worker, an item."""
     return MeasuredWorker(
-        pid=seen.pid, stage=seen.stage, replica=seen.replica, pus=seen.pus, threads=seen.threads, items=seen.items,
-        load_s=(seen.compute_s + seen.copy_s) / max(seen.items, 1),
+        host=seen.host, pid=seen.pid, stage=seen.stage, replica=seen.replica, pus=seen.pus, threads=seen.threads,
+        items=seen.items, load_s=(seen.compute_s + seen.copy_s) / max(seen.items, 1),
     )  # fmt: skip

@@ -33,8 +33,11 @@ def resolve_pus(plan: Plan, here: Machine, *, remap: bool = False, oversubscribe
 
     Raises: MachineMismatch saying what differs.
     """
-    if any(replica.host != 0 for stage in plan.stages for replica in stage.replicas):
-        raise MachineMismatch("the plan spreads over several hosts; a run is on one")
+    if plan.machine.counts["hosts"] > 1 or any(r.host != 0 for stage in plan.stages for r in stage.replicas):
+        raise MachineMismatch(
+            "the plan is for several hosts; a run is on one",
+            advice="Make a bundle of it, and run mapper host on each of them (docs/clusters.md).",
+        )
     cores = _same_cores(plan, here)
     if cores is None and here.fingerprint == plan.machine.fingerprint:
         cores = {core: core for core in plan.cores}

@@ -12,13 +12,13 @@ import torch
 from mapper.backends import eager
 from mapper.backends.registry import BFLOAT16, FLOAT32
 from mapper.errors import PromiseBroken
-from mapper.execution.backend import allowed, bits_equal, rounding
 from mapper.execution.measurement import Accuracy
-from mapper.execution.sources.onnx import whole_of
-from mapper.execution.sources.source import Source
 from mapper.plans.model import Plan
 from mapper.program.realise import COLUMNS
 from mapper.program.rebuild import interpret
+from mapper.sources.backend import allowed, bits_equal, rounding
+from mapper.sources.onnx import whole_of
+from mapper.sources.source import Source
 
 Outputs = tuple[torch.Tensor, ...]
 _TOLERANCE = {

@@ -12,7 +12,6 @@ import torch
 
 from mapper.backends.registry import backend_called
 from mapper.errors import UsageError
-from mapper.execution.backend import with_backend
 from mapper.execution.executor import TIMEOUT_S, Executor
 from mapper.execution.feeding.micro_batches import Tensors, joined, split
 from mapper.execution.items_file import ItemsFile, open_items
@@ -20,11 +19,12 @@ from mapper.execution.measured import MeasuredStream, Progress
 from mapper.execution.measurement import Measurement, OutputsDiffer
 from mapper.execution.reference import Reference, reference_of, torch_threads
 from mapper.execution.results_file import converted, results_file
-from mapper.execution.sources.bundle import Sample
-from mapper.execution.sources.source import Item, Runnable, Source, realised_source, source_of, tensors_of
 from mapper.machine.model import Machine
 from mapper.plans.model import Plan
 from mapper.plans.timeline import Timeline
+from mapper.sources.backend import with_backend
+from mapper.sources.bundle import Sample
+from mapper.sources.source import Item, Runnable, Source, realised_source, source_of, tensors_of
 
 DISTINCT_ITEMS = 4
 COMPARED_ITEMS = 4
@@ -71,11 +71,11 @@ def run(
 
     Raises: OutputsDiffer, with the measurement; BadInput for files; SystemRefused for `results`; what `Executor` does.
     """
-    _require_counts(items, warmup, compare)
-    plan = _computed_by(plan, backend)
+    require_counts(items, warmup, compare)
+    plan = computed_by(plan, backend)
     source = _source(plan, model)
     del model
-    given = _given(plan, source, inputs, seed)
+    given = given_items(plan, source, inputs, seed)
     compared = list(itertools.islice(given.items, compare or given.compared))
     reference = reference_of_items(plan, source, compared, tolerance)
     count, warmup = given.counts(items, warmup)
@@ -97,14 +97,14 @@ def run(
     return measurement
 
 
-def _computed_by(plan: Plan, backend: str | None) -> Plan:
+def computed_by(plan: Plan, backend: str | None) -> Plan:
     """`plan` with its back end, or with `backend`, which must be there."""
     plan = with_backend(plan, backend)
     backend_called(plan.request.backend).require(compiling=False)
     return plan
 
 
-def _require_counts(items: int | None, warmup: int | None, compare: int | None) -> None:
+def require_counts(items: int | None, warmup: int | None, compare: int | None) -> None:
     if (items is not None and items < 1) or (warmup is not None and warmup < 0):
         raise UsageError("a run needs at least one item, and a warm-up of none or more")
     if compare is not None and compare < 1:
@@ -112,7 +112,7 @@ def _require_counts(items: int | None, warmup: int | None, compare: int | None) 
 
 
 @dataclass(frozen=True)
-class _Given:
+class GivenItems:
     """The items of a run, and what follows for it from where they are from."""
 
     items: ItemsFile | Sequence[Tensors]
@@ -128,16 +128,16 @@ class _Given:
         return self.items_to_run if items is None else items, self.warmup if warmup is None else warmup
 
 
-def _given(plan: Plan, source: Source, inputs: Sequence[Item] | Path | None, seed: int) -> _Given:
+def given_items(plan: Plan, source: Source, inputs: Sequence[Item] | Path | None, seed: int) -> GivenItems:
     """The items that `inputs` stands for. Raises: BadInput."""
     if isinstance(inputs, Path):
         file = open_items(inputs, plan, source.program)
-        return _Given(file, len(file), 0, min(COMPARED_ITEMS, len(file)), False, file.rows, file.notes)
+        return GivenItems(file, len(file), 0, min(COMPARED_ITEMS, len(file)), False, file.rows, file.notes)
     calls = plan.request.micro_batches
     items = inputs or whole_items(plan, source, DISTINCT_ITEMS, seed)
     tensors = [tensors_of(source.program, item, calls) for item in items]
     warmup = -(-plan.predicted.window // calls) + len(tensors)
-    return _Given(tensors, DEFAULT_ITEMS, warmup, len(tensors), endless=True)
+    return GivenItems(tensors, DEFAULT_ITEMS, warmup, len(tensors), endless=True)
 
 
 def _results(

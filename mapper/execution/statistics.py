@@ -9,10 +9,11 @@ from mapper.jsonio import Record
 
 
 class WorkerStatistics(Record):
-    """One worker: what it is bound to, and where its time went, in seconds over all items."""
+    """One worker: where it is, what it is bound to, and where its time went, in seconds over all items."""
 
     stage: int
     replica: int
+    host: int = 0
     pid: int
     pus: tuple[int, ...]
     threads: int

@@ -117,6 +117,14 @@ LINKS: dict[Distance, Link] = {
     ),
 }
 
+MESSAGE_S = _assumed(
+    50e-6,
+    "default; TCP between two Linux hosts: copying into and out of sockets, system calls, waking up",
+    10e-6,
+    200e-6,
+)
+"""What either side does for a message to another host, without its bytes, where nobody says."""
+
 OVERHEADS = Overheads(
     dispatch_s=_assumed(5e-6, f"{_MEASURED}: relu 1, linear 6 µs", 1e-6, 10e-6),
     fork_join_base_s=_assumed(2e-6, _ROUGH, 1e-6, 5e-6),

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mapper.machine.hosts import name_of
 from mapper.machine.model import Machine
 from mapper.machine.parts import Controller, CoreKind, Node
 from mapper.machine.pus import format_pus
@@ -108,12 +109,21 @@ def by_node(machine: Machine, width: int = 100) -> Outline:
     lines: list[str] = []
     for (host, package), nodes in packages.items():
         if counts["packages"] > 1:
-            lines.append(f"host {host}, package {package}" if counts["hosts"] > 1 else f"package {package}")
+            lines.append(_package_label(machine, host, package))
         indent = "  " if counts["packages"] > 1 else ""
         drawn = [(f"node {n}", [_MARK * len(group) for group in groups]) for n, groups in nodes]
         lines += [indent + line for line in _laid_out(drawn, width - len(indent))]
     cores = [core for nodes in packages.values() for _, groups in nodes for group in groups for core in group]
     return Outline(tuple(lines), tuple(cores))
+
+
+def _package_label(machine: Machine, host: int, package: int) -> str:
+    """`package 1`, `host 1, package 2`, or, where every host has one, `host 1`; with the host's own name."""
+    counts = machine.counts
+    if counts["hosts"] == 1:
+        return f"package {package}"
+    called = printable(name_of(machine, host))
+    return called if counts["packages"] == counts["hosts"] else f"{called}, package {package}"
 
 
 def core_characters(machine: Machine, colour_of: Mapping[int, int] | None = None) -> list[str]:

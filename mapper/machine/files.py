@@ -12,23 +12,43 @@ from typing import Any
 
 from mapper import jsonio
 from mapper.errors import UnknownName
+from mapper.machine.cluster import linked, parse_link
+from mapper.machine.cluster_file import AT, cluster_called, is_several, read_cluster
+from mapper.machine.cluster_file import SCHEMA as CLUSTER_SCHEMA
 from mapper.machine.complete import completed
 from mapper.machine.model import SCHEMA, Machine
 from mapper.machine.shape import compact_nodes
+
+CLUSTER_FAMILY = CLUSTER_SCHEMA.partition("/")[0]
 
 HOST = "host"
 """The name that stands for the machine at hand."""
 
 
-def load_machine(spec: str | Path) -> Machine:
+def load_machine(spec: str | Path, link: str | None = None) -> Machine:
     """The machine that `spec` names: a topology file, an hwloc export (`.xml`), a bundled one with or without `.json`,
     `host`, a shape such as `pack:2 numa:4 group:4 core:4`, or `uniform:K`; or one of these with other figures, such as
-    `sg2042+l2_bytes=2MiB`.
+    `sg2042+l2_bytes=2MiB`; a cluster file; or several hosts, such as `sg2042*4@10Gbit,20us` or `a.json+b.json*2`.
+
+    `link` is the network between several hosts, such as `10Gbit,20us`, in the place of the one that `spec` states.
 
     What a file leaves out (memory, compute, overheads, links) is filled in with defaults that say so.
 
-    Raises: BadInput with the place in the file that is wrong; UnknownName with near names.
+    Raises: BadInput with the place in the file that is wrong; UnknownName with near names; UsageError where several
+    hosts have no link, or one host has.
     """
+    if isinstance(spec, str) and not Path(spec).is_file():
+        if is_several(spec):
+            return cluster_called(spec, link, load_machine)
+        base, _, inline = spec.partition(AT)
+        if inline:
+            return load_machine(base, link or inline)
+    machine = _loaded(spec)
+    return machine if link is None else linked(machine, parse_link(link))
+
+
+def _loaded(spec: str | Path) -> Machine:
+    """A machine that has a name or a file of its own."""
     path = Path(spec)
     if path.is_file() or isinstance(spec, Path):
         return _from_file(path)
@@ -59,7 +79,11 @@ def _from_file(path: Path) -> Machine:
         from mapper.machine.hwloc import read_hwloc
 
         return read_hwloc(path)
-    return _read(jsonio.read_json(path), str(path))
+    document = jsonio.read_json(path)
+    if isinstance(document, dict) and str(document.get("schema", "")).startswith(CLUSTER_FAMILY):
+        jsonio.require_schema(document, CLUSTER_SCHEMA, str(path))
+        return read_cluster(document, path, _loaded)
+    return _read(document, str(path))
 
 
 def _read(document: Any, source: str) -> Machine:

@@ -29,6 +29,7 @@ from mapper.machine.parts import (
     Core,
     CoreKind,
     Distance,
+    Host,
     Layout,
     Link,
     Memory,
@@ -70,6 +71,7 @@ class Machine(Record):
     compute: Compute
     overheads: Overheads
     links: dict[Distance, Link]
+    hosts: tuple[Host, ...] | None = Field(default=None, description="what the hosts are called, by their numbers")
     core_kinds: tuple[CoreKind, ...] = Field(default=(), description="where cores differ: every core in one of them")
     power: Power | None = None
     cpu_quota: Positive | None = Field(
@@ -90,6 +92,7 @@ class Machine(Record):
             raise ValueError(f"/links: the distance {missing[0]!r} is missing")
         _check_kinds(self.core_kinds, self.counts["cores"])
         _check_layout(self.layout, self.counts)
+        _check_hosts(self.hosts, self.nodes)
         if self.part_of is not None and len(self.part_of.cores) != self.counts["cores"]:
             raise ValueError(f"/part_of/cores: {len(self.part_of.cores)} cores, but the machine has {len(self.cores)}")
         _check_citations(self)
@@ -295,6 +298,19 @@ def _check_kinds(kinds: tuple[CoreKind, ...], cores: int) -> None:
             seen.add(core)
     if len(seen) != cores:
         raise ValueError(f"/core_kinds: core {min(set(range(cores)) - seen)} is of no kind")
+
+
+def _check_hosts(hosts: tuple[Host, ...] | None, nodes: tuple[Node, ...]) -> None:
+    """Every host that there is has a name, and no two the same."""
+    if hosts is None:
+        return
+    most = max(node.host for node in nodes)
+    if len(hosts) <= most:
+        raise ValueError(f"/hosts: {len(hosts)} names, but there is a host {most}")
+    names = [host.name for host in hosts if host.name]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"/hosts: two hosts are called {twice!r}")
 
 
 def _check_layout(layout: Layout | None, counts: dict[str, int]) -> None:

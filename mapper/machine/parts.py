@@ -65,10 +65,19 @@ class Memory(Record):
 
 
 class Link(Record):
-    """What passing data costs between two cores of one distance. A bandwidth that is absent limits nothing."""
+    """What passing data costs between two cores of one distance. A bandwidth that is absent limits nothing.
 
-    line_s: NotNegative = Field(description="seconds for one cache line that the other core has written")
+    Between hosts (`cluster`) it is a network: `line_s` is the time that a small message is on its way, `message_s` what
+    each side's cores do for one. The bandwidth, that of each direction, is shared by all that crosses a host's border.
+    """
+
+    line_s: NotNegative = Field(
+        description="seconds for one cache line that the other core has written; between hosts for a small message"
+    )
     bandwidth_bytes_per_s: Positive | None = None
+    message_s: NotNegative | None = Field(
+        default=None, description="between hosts, seconds of either side for a message: serialising, system calls"
+    )
 
     def seconds(self, size: float) -> float:
         """Seconds for `size` bytes, without what it takes to begin."""
@@ -143,6 +152,14 @@ class CoreKind(Record):
     name: str
     cores: CoreNumbers
     speed: Fraction
+
+
+class Host(Record):
+    """A host of a cluster: what people call it, where it is reached, and the machine that it is."""
+
+    name: str = ""
+    address: str = Field(default="", description="a name or number that the other hosts reach it by")
+    machine: str = Field(default="", description="the name of the machine that it is")
 
 
 class Power(Record):

@@ -14,18 +14,22 @@ _RESERVE = re.compile(r"(\d+)(?:/(group|node|package|host))?")
 
 
 def restrict(
-    machine: Machine, *, cores: str | None = None, groups: str | None = None, reserve: str | None = None
-) -> Machine:
+    machine: Machine, *, cores: str | None = None, groups: str | None = None, reserve: str | None = None,
+    hosts: str | None = None,
+) -> Machine:  # fmt: skip
     """`machine` with the cores that the options leave, all of them in logical numbers of `machine`.
 
     `cores` is a list such as `0-31`; `groups` how many of the first groups, or with a comma or dash a list such as
     `0-3,8`; `reserve` how many cores are left to others, such as `1/group` (also `/node`, `/package`, `/host`, or
-    `2` in all): the first ones, where the system does its own work. Groups are chosen first, then cores, then the
-    reserve is taken from what is left.
+    `2` in all): the first ones, where the system does its own work; `hosts` a list of hosts such as `0,1`, which keep
+    their numbers. Hosts and groups are chosen first, then cores, then the reserve is taken from what is left.
 
     Raises: UsageError when an option names what does not exist or leaves no core.
     """
     kept = list(range(len(machine.cores)))
+    if hosts is not None:
+        wanted = _numbers(hosts, 1 + max(node.host for node in machine.nodes), "--hosts", "host")
+        kept = [core for core in kept if machine.nodes[machine.cores[core].node].host in wanted]
     if groups is not None:
         chosen = _groups(groups, len(machine.groups))
         kept = [core for core in kept if machine.cores[core].group in chosen]

@@ -31,9 +31,8 @@ from mapper.cost.profile import (
 )
 from mapper.errors import MachineMismatch, UsageError
 from mapper.execution.measurement import Measurement
-from mapper.execution.rings.memory import anonymous_file
-from mapper.execution.sources.source import Source as ModelSource
 from mapper.graph.model import Graph
+from mapper.host.anonymous import anonymous_file
 from mapper.host.load import busy_between, snapshot
 from mapper.machine.discover import discover
 from mapper.machine.model import Machine
@@ -42,6 +41,7 @@ from mapper.measure.parts import parted
 from mapper.measure.software import Software, cpu_seconds
 from mapper.plans.model import Plan
 from mapper.program.weights import write_weights
+from mapper.sources.source import Source as ModelSource
 
 ROUNDS, ROUND_S = 5, 0.25
 """How often a chain is measured, and how long each time; less than two calls it never is."""

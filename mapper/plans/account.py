@@ -19,8 +19,9 @@ from mapper.cost.transfer import transfer_s
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.machine.parts import DISTANCES, Distance, Path
-from mapper.plans.dram import dram_of_nodes, is_spread
+from mapper.plans.dram import dram_of_hosts, dram_of_nodes, host_dram_bytes_per_s, is_spread
 from mapper.plans.evaluate import Evaluation
+from mapper.plans.hosts import LINK, traffic
 from mapper.plans.model import FEEDER, Stage
 
 ARITHMETIC, WEIGHTS, ACTIVATIONS = "arithmetic", "weights", "activations"
@@ -95,11 +96,13 @@ class StageLoad:
 
 @dataclass(frozen=True)
 class MemoryLoad:
-    """DRAM of the package (`node` None) or of one node: bytes of an item, and what it serves a second."""
+    """DRAM of the package (`node` None), of one node, or of one of several hosts: bytes of an item, and what it serves
+    a second."""
 
     node: int | None
     bytes: float
     bytes_per_s: float
+    host: int | None = None
 
     @property
     def period_s(self) -> float:
@@ -109,7 +112,29 @@ class MemoryLoad:
     @property
     def name(self) -> str:
         """Such as `DRAM of node 2`."""
+        if self.host is not None:
+            return f"DRAM of host {self.host}"
         return "DRAM of the package" if self.node is None else f"DRAM of node {self.node}"
+
+
+@dataclass(frozen=True)
+class LinkLoad:
+    """The network of a host in one direction: bytes of an item, and what it carries a second."""
+
+    host: int
+    into: bool
+    bytes: float
+    bytes_per_s: float
+
+    @property
+    def period_s(self) -> float:
+        """Seconds that it carries an item."""
+        return self.bytes / self.bytes_per_s
+
+    @property
+    def name(self) -> str:
+        """Such as `link into host 1`."""
+        return f"{LINK} {'into' if self.into else 'out of'} host {self.host}"
 
 
 def stage_loads(made: Evaluation, graph: Graph, machine: Machine, table: CostTable) -> tuple[StageLoad, ...]:
@@ -225,11 +250,26 @@ def memory_loads(made: Evaluation, machine: Machine) -> tuple[MemoryLoad, ...]:
     found = []
     if math.isfinite(machine.dram_bytes_per_s):
         found.append(MemoryLoad(None, sum(stage.dram_bytes for stage in made.stages), machine.dram_bytes_per_s))
+    for host, size in dram_of_hosts(made.stages, machine).items() if math.isfinite(machine.dram_bytes_per_s) else ():
+        found.append(MemoryLoad(None, size, host_dram_bytes_per_s(machine, host), host))
     figure = machine.memory.node_bandwidth_bytes_per_s
     if figure is not None:
         drawn = dict.fromkeys(range(len(machine.nodes)), 0.0) | dram_of_nodes(made.stages, machine)
         found += [MemoryLoad(node, size, figure.value) for node, size in drawn.items()]
     return tuple(found)
+
+
+def link_loads(made: Evaluation, machine: Machine) -> tuple[LinkLoad, ...]:
+    """What the network of each host carries; nothing for one host, or where nothing limits it."""
+    rate = machine.link_bytes_per_s("cluster")
+    if not math.isfinite(rate):
+        return ()
+    moved = traffic(made.stages, made.edges, machine)
+    return tuple(
+        LinkLoad(host, into, each.in_bytes if into else each.out_bytes, rate)
+        for host, each in moved.items()
+        for into in (True, False)
+    )
 
 
 def core_seconds(loads: tuple[StageLoad, ...], period_s: float, cores: int) -> dict[str, float]:
@@ -250,7 +290,7 @@ def core_seconds(loads: tuple[StageLoad, ...], period_s: float, cores: int) -> d
 
 @dataclass(frozen=True)
 class Binding:
-    """What a period consists of: every stage's load and every memory's, of which those in `names` bind.
+    """What a period consists of: the load of every stage, memory and network, of which those in `names` bind.
 
     `core_seconds` is where the time of the machine's cores goes, by part.
     """
@@ -260,9 +300,10 @@ class Binding:
     stages: tuple[StageLoad, ...]
     memory: tuple[MemoryLoad, ...]
     core_seconds: Mapping[str, float]
+    links: tuple[LinkLoad, ...] = ()
 
-    def slack(self, load: StageLoad | MemoryLoad) -> float:
-        """The part of the period that a stage or a memory has nothing to do."""
+    def slack(self, load: StageLoad | MemoryLoad | LinkLoad) -> float:
+        """The part of the period that a stage, a memory or a network has nothing to do."""
         return max(0.0, 1 - load.period_s / self.period_s)
 
 
@@ -270,6 +311,7 @@ def binding_of(made: Evaluation, graph: Graph, machine: Machine, table: CostTabl
     """What the period of `made` consists of."""
     loads, memory = stage_loads(made, graph, machine, table), memory_loads(made, machine)
     period = made.predicted.period_s
-    every: list[StageLoad | MemoryLoad] = [*loads, *memory]
+    links = link_loads(made, machine)
+    every: list[StageLoad | MemoryLoad | LinkLoad] = [*loads, *memory, *links]
     names = tuple(load.name for load in every if load.period_s >= period * (1 - BINDS_WITHIN))
-    return Binding(period, names, loads, memory, core_seconds(loads, period, len(machine.cores)))
+    return Binding(period, names, loads, memory, core_seconds(loads, period, len(machine.cores)), links)

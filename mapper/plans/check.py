@@ -17,9 +17,11 @@ from mapper.cost.profile import PROFILE
 from mapper.cost.table import GIVEN, CostTable
 from mapper.graph.model import Graph
 from mapper.jsonio import plain, sha256
+from mapper.machine.hosts import host_of
 from mapper.machine.model import Machine
 from mapper.plans.dram import is_spread
 from mapper.plans.evaluate import Placed, evaluate
+from mapper.plans.hosts import link_causes, traffic
 from mapper.plans.micro_batches import in_items
 from mapper.plans.model import Plan, Predicted, Stage
 
@@ -30,7 +32,7 @@ ALONE = (
     "cores exist, are used once and have the shape of their configuration",
     "limits of the request are kept",
     "bound, gap and status agree",
-    "predicted values agree with the loads",
+    "predicted values agree with the loads, and with what crosses the network between hosts",
 )
 
 
@@ -156,17 +158,18 @@ def _torn(plan: Plan, graph: Graph) -> list[str]:
 
 def mapping_of(plan: Plan) -> list[Placed]:
     """The stages of `plan` as `evaluate` takes them; its cores must be there."""
-    return [_placed(stage, plan.machine) for stage in plan.stages]
+    return [placed_of(stage, plan.machine) for stage in plan.stages]
 
 
-def _placed(stage: Stage, machine: Machine) -> Placed:
+def placed_of(stage: Stage, machine: Machine) -> Placed:
+    """A stage of a plan as `evaluate` takes it."""
     shape = stage.replicas[0].configuration
     replicas = tuple(r.cores for r in stage.replicas)
     return Placed(stage.ops, Config(shape.groups, shape.cores_per_group), replicas, is_spread(stage, machine))
 
 
 def _of_the_plan_alone(plan: Plan) -> list[str]:
-    return [*_cores(plan), *_limits(plan), *_solver(plan), *_totals(plan)]
+    return [*_cores(plan), *_limits(plan), *_solver(plan), *_totals(plan), *_network(plan)]
 
 
 def _cores(plan: Plan) -> list[str]:
@@ -191,6 +194,9 @@ def _cores(plan: Plan) -> list[str]:
                 machine, replica.cores, replica.configuration.groups, replica.configuration.cores_per_group
             ):
                 found.append(f"{place}: cores {list(replica.cores)} are not {replica.configuration.name}")
+            hosts = {host_of(machine, core) for core in replica.cores}
+            if hosts != {replica.host}:
+                found.append(f"{place}: cores of host {', '.join(map(str, sorted(hosts)))}, but it says {replica.host}")
     return found
 
 
@@ -267,6 +273,21 @@ def _totals(plan: Plan) -> list[str]:
         found.append(f"/predicted/period_s: {predicted.period_s:.9g}, but a stage needs {slowest:.9g}")
     if predicted.cores_used != len(plan.cores):
         found.append(f"/predicted/cores_used: {predicted.cores_used}, but the stages use {len(plan.cores)}")
+    return found
+
+
+def _network(plan: Plan) -> list[str]:
+    """Where a host's network has more to carry than the period has time for."""
+    calls, found = plan.request.micro_batches, []
+    try:
+        moved = traffic(plan.stages, plan.edges, plan.machine)
+    except (IndexError, KeyError):
+        return ["/edges: a ring of a stage, a replica or a host that is not there"]
+    for seconds, name in link_causes(moved, plan.machine):
+        if plan.predicted.period_s < calls * seconds * (1 - RELATIVE):
+            found.append(
+                f"/predicted/period_s: {plan.predicted.period_s:.9g}, but the {name} needs {calls * seconds:.9g}"
+            )
     return found
 
 

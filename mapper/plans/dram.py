@@ -35,3 +35,33 @@ def dram_of_replica(stage: Stage, replica: Replica, machine: Machine) -> dict[in
         for node in nodes:
             drawn[node] = drawn.get(node, 0.0) + size / len(nodes)
     return drawn
+
+
+def dram_of_hosts(stages: Sequence[Stage], machine: Machine) -> dict[int, float]:
+    """DRAM bytes per item that the nodes of each host serve together; nothing where there is one host."""
+    if machine.counts["hosts"] == 1:
+        return {}
+    drawn: dict[int, float] = {}
+    for node, size in dram_of_nodes(stages, machine).items():
+        host = machine.nodes[node].host
+        drawn[host] = drawn.get(host, 0.0) + size
+    return drawn
+
+
+def host_dram_bytes_per_s(machine: Machine, host: int) -> float:
+    """DRAM bandwidth of all packages of a host."""
+    packages = {node.package for node in machine.nodes if node.host == host}
+    return machine.dram_bytes_per_s / machine.counts["packages"] * len(packages)
+
+
+def dram_causes(stages: Sequence[Stage], machine: Machine) -> list[tuple[float, str]]:
+    """Seconds that the DRAM of all packages, of each host and of each node takes for an item, each with its name."""
+    whole = sum(stage.dram_bytes for stage in stages)
+    causes = [(whole / machine.dram_bytes_per_s, "DRAM of the package")]
+    for host, drawn in dram_of_hosts(stages, machine).items():
+        causes.append((drawn / host_dram_bytes_per_s(machine, host), f"DRAM of host {host}"))
+    figure = machine.memory.node_bandwidth_bytes_per_s
+    if figure is not None:
+        for node, drawn in dram_of_nodes(stages, machine).items():
+            causes.append((drawn / figure.value, f"DRAM of node {node}"))
+    return causes

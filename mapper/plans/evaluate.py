@@ -15,9 +15,11 @@ from mapper.cost.residency import DRAM, DRAM_NAME, GROUP, PACKAGE
 from mapper.cost.table import GIVEN, CostTable
 from mapper.cost.transfer import RING_SLOTS, transfer_s
 from mapper.graph.model import Graph, Op, Tensor, touched_by
+from mapper.machine.hosts import host_of
 from mapper.machine.model import Machine
 from mapper.machine.parts import DISTANCES, Distance
-from mapper.plans.dram import dram_of_nodes
+from mapper.plans.dram import dram_causes
+from mapper.plans.hosts import within_network
 from mapper.plans.model import (
     FEEDER,
     Configuration,
@@ -39,7 +41,7 @@ from mapper.plans.model import (
 class Placed:
     """A stage as it is to be evaluated: op names, configuration, and the cores of each replica by logical number.
 
-    `spread`: its weights lie on all nodes of the machine, not on those of its cores (which may be all, too).
+    `spread`: its weights lie on all nodes of each replica's host, not on those of its cores (which may be all, too).
     """
 
     ops: tuple[str, ...]
@@ -72,7 +74,8 @@ class Evaluation:
 def evaluate(graph: Graph, machine: Machine, table: CostTable, mapping: Sequence[Placed]) -> Evaluation:
     """Loads, residencies, rings, period and latency of `mapping`.
 
-    Raises: ValueError when it is no mapping: an op missing or twice, or a tensor that flows backwards.
+    Raises: ValueError when it is no mapping: an op missing or twice, a tensor that flows backwards, or a team on two
+    hosts.
     """
     return _Evaluator(graph, machine, table, tuple(mapping)).evaluation()
 
@@ -92,6 +95,8 @@ class _Evaluator:
         for tensor in graph.tensors:
             if any(self.home[reader] < self.home[tensor.producer] for reader in tensor.readers):
                 raise ValueError(f"the tensor {tensor.name} flows from a stage to an earlier one")
+        if any(len({host_of(machine, core) for core in cores}) > 1 for stage in mapping for cores in stage.replicas):
+            raise ValueError("a team spans hosts")
         self.touched_by_model = touched_by(graph.ops)
         self.entering: list[list[Tensor]] = [[] for _ in mapping]
         self.leaving: list[list[Tensor]] = [[] for _ in mapping]
@@ -105,7 +110,8 @@ class _Evaluator:
     def evaluation(self) -> Evaluation:
         stages = tuple(self._stage(s) for s in range(len(self.mapping)))
         predicted = self._predicted(stages)
-        return Evaluation(stages, self._edges(stages, predicted), predicted)
+        edges = self._edges(stages, predicted)
+        return Evaluation(stages, edges, within_network(predicted, stages, edges, self.machine))
 
     # one stage
 
@@ -119,7 +125,7 @@ class _Evaluator:
         private = max(op.footprint_bytes for op in ops) + RING_SLOTS * sum(t.bytes for t in entering)
         residency = self._residency(s, touched, private)
         seconds = self.table.compute_s[:, column, residency]
-        far = placed.spread and any(len(self._nodes(cores)) < len(self.machine.nodes) for cores in placed.replicas)
+        far = placed.spread and any(self._nodes(cores) != self._nodes_around(cores) for cores in placed.replicas)
         if far and residency == DRAM and self.table.spread_s is not None:
             seconds = self.table.spread_s[:, column]
         compute = float(sum(seconds[v] for v in rows))
@@ -131,27 +137,20 @@ class _Evaluator:
         inputs = [b.name for b in self.graph.inputs if any(self.home[op] == s for op in b.ops)]
         outputs = [b.name for b in self.graph.outputs if self._home_of_output(b.ops) == s]
         return Stage(
-            id=s,
-            ops=placed.ops,
+            id=s, ops=placed.ops,
             inputs=(*inputs, *(t.name for t in entering)),
             outputs=(*(t.name for t in leaving), *outputs),
             residency=self.table.caches.names[residency],
             weight_bytes=sum({w.name: w.bytes for op in ops for w in op.weights}.values()),
-            touched_bytes=touched,
-            activation_bytes=private,
-            flop=sum(op.flop for op in ops),
-            dram_bytes=dram,
+            touched_bytes=touched, activation_bytes=private,
+            flop=sum(op.flop for op in ops), dram_bytes=dram,
             memory_bytes=self._held(s, ops, entering),
             load=Load(
-                compute_s=compute,
-                dispatch_s=dispatch,
-                fork_join_s=fork_join,
-                in_s=in_s,
-                out_s=out_s,
+                compute_s=compute, dispatch_s=dispatch, fork_join_s=fork_join, in_s=in_s, out_s=out_s,
                 total_s=compute + dispatch + fork_join + in_s + out_s,
             ),
             replicas=tuple(self._replica(placed, cores) for cores in placed.replicas),
-        )
+        )  # fmt: skip
 
     def _held(self, s: int, ops: Sequence[Op], entering: list[Tensor]) -> float:
         """What one replica holds besides weights: live activations, the slots of what enters, and its process."""
@@ -240,7 +239,7 @@ class _Evaluator:
 
     def _replica(self, placed: Placed, cores: tuple[int, ...]) -> Replica:
         config, own = placed.config, self._nodes(cores)
-        nodes = tuple(range(len(self.machine.nodes))) if placed.spread else own
+        nodes = self._nodes_around(cores) if placed.spread else own
         return Replica(
             host=self.machine.nodes[own[0]].host,
             configuration=Configuration(
@@ -254,31 +253,28 @@ class _Evaluator:
         """The nodes that have some of `cores`."""
         return tuple(sorted({self.machine.cores[core].node for core in cores}))
 
+    def _nodes_around(self, cores: Sequence[int]) -> tuple[int, ...]:
+        """All nodes of the host that has `cores`."""
+        host = host_of(self.machine, cores[0])
+        return tuple(n for n, node in enumerate(self.machine.nodes) if node.host == host)
+
     # the whole plan
 
     def _predicted(self, stages: tuple[Stage, ...]) -> Predicted:
         causes = [
             (stage.load.total_s / len(stage.replicas), f"stage {stage.id}: {self._cause(stage)}") for stage in stages
         ]
-        dram = sum(stage.dram_bytes for stage in stages)
-        memory = self.machine.memory
-        causes.append((dram / self.machine.dram_bytes_per_s, "DRAM of the package"))
-        if memory.node_bandwidth_bytes_per_s is not None:
-            for node, drawn in dram_of_nodes(stages, self.machine).items():
-                causes.append((drawn / memory.node_bandwidth_bytes_per_s.value, f"DRAM of node {node}"))
+        causes += dram_causes(stages, self.machine)
         period, cause = max(causes, key=lambda both: both[0])
         latency = sum(stage.load.total_s for stage in stages)
         return Predicted(
-            period_s=period,
-            throughput_per_s=1 / period,
-            latency_s=latency,
+            period_s=period, throughput_per_s=1 / period, latency_s=latency,
             critical_path_s=self._critical_path(stages),
             window=max(1, math.ceil(latency / (_pace(stages) or period) * (1 - 1e-9))),
             cores_used=sum(len(replica.cores) for stage in stages for replica in stage.replicas),
-            dram_bytes_per_item=dram,
-            node_memory_bytes=self._memory_of_nodes(stages),
-            limited_by=cause,
-        )
+            dram_bytes_per_item=sum(stage.dram_bytes for stage in stages),
+            node_memory_bytes=self._memory_of_nodes(stages), limited_by=cause,
+        )  # fmt: skip
 
     def _cause(self, stage: Stage) -> str:
         """What most of the stage's time goes to, in words."""

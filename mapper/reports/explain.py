@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mapper.plans.account import Binding, MemoryLoad, StageLoad
+from mapper.plans.account import Binding, LinkLoad, MemoryLoad, StageLoad
 from mapper.plans.check import value_of
 from mapper.reports.plan import items_name
 from mapper.reports.table import table
@@ -33,6 +33,8 @@ def explanation_text(e: Explanation) -> list[str]:
         lines += ["", f"  {len(binding) - MOST_STAGES} more stages bind."]
     if e.binding.memory:
         lines += ["", *_memory(e.binding)]
+    if e.binding.links:
+        lines += ["", *_links(e.binding)]
     for part in (_limits(e), _marginal(e), _alternatives(e)):
         lines += ["", *part] if part else []
     if not e.complete:
@@ -97,6 +99,10 @@ def _why(binding: Binding) -> list[str]:
         most = sorted(binding.stages, key=lambda s: -s.dram_bytes)[:MOST_STAGES]
         drawn = [f"stage {s.id} draws {format_bytes(s.dram_bytes)}" for s in most if s.dram_bytes]
         lines.append(f"Of all DRAM, {_listed(drawn)} an item.")
+    link = next((x for x in binding.links if x.name in binding.names), None)
+    if link is not None:
+        lines.append(f"{_capital(link.name)} carries {format_bytes(link.bytes)} an item at "
+                     f"{format_bytes(link.bytes_per_s)}/s.")  # fmt: skip
     stage = next((s for s in binding.stages if s.name in binding.names), None)
     if stage is not None:
         each = "" if stage.replicas == 1 else f", shared by {stage.replicas} copies"
@@ -186,13 +192,24 @@ def _memory(binding: Binding) -> list[str]:
     for m in binding.memory:
         slack = "binds" if m.name in binding.names else f"{binding.slack(m):.1%}"
         figures = (format_bytes(m.bytes), f"{format_bytes(m.bytes_per_s)}/s", format_seconds(m.period_s), slack)
-        shown.setdefault((*figures, "package" if m.node is None else "node"), []).append(m)
+        shown.setdefault((*figures, m.name.partition(" of ")[2].partition(" ")[0]), []).append(m)
     rows = []
     for cells, alike in shown.items():
-        nodes = [str(m.node) for m in alike]
-        name = alike[0].name if len(alike) == 1 else f"DRAM of each node of {_listed(nodes)}"
+        word = "node" if alike[0].node is not None else "host"
+        numbers = [str(m.node if m.node is not None else m.host) for m in alike]
+        name = alike[0].name if len(alike) == 1 else f"DRAM of each {word} of {_listed(numbers)}"
         rows.append([name, *cells[:-1]])
     return table(["memory", "an item", "bandwidth", "seconds", "slack"], rows, right="1234", indent="")
+
+
+def _links(binding: Binding) -> list[str]:
+    """A row for the network of each host, in and out."""
+    rows = [
+        [x.name, format_bytes(x.bytes), f"{format_bytes(x.bytes_per_s)}/s", format_seconds(x.period_s),
+         "binds" if x.name in binding.names else f"{binding.slack(x):.1%}"]
+        for x in binding.links
+    ]  # fmt: skip
+    return table(["network", "an item", "bandwidth", "seconds", "slack"], rows, right="1234", indent="")
 
 
 def _limits(e: Explanation) -> list[str]:
@@ -307,6 +324,7 @@ def _binding_json(binding: Binding) -> dict[str, Any]:
         "names": list(binding.names),
         "stages": [_stage_json(stage, binding) for stage in binding.stages],
         "memory": [_memory_json(memory, binding) for memory in binding.memory],
+        "links": [_link_json(link, binding) for link in binding.links],
         "core_seconds": dict(binding.core_seconds),
     }
 
@@ -327,8 +345,15 @@ def _stage_json(stage: StageLoad, binding: Binding) -> dict[str, Any]:
 
 def _memory_json(memory: MemoryLoad, binding: Binding) -> dict[str, Any]:
     return {
-        "node": memory.node, "binds": memory.name in binding.names, "slack": binding.slack(memory),
+        "node": memory.node, "host": memory.host, "binds": memory.name in binding.names, "slack": binding.slack(memory),
         "bytes": memory.bytes, "bytes_per_s": memory.bytes_per_s, "period_s": memory.period_s,
+    }  # fmt: skip
+
+
+def _link_json(link: LinkLoad, binding: Binding) -> dict[str, Any]:
+    return {
+        "host": link.host, "direction": "in" if link.into else "out", "binds": link.name in binding.names,
+        "slack": binding.slack(link), "bytes": link.bytes, "bytes_per_s": link.bytes_per_s, "period_s": link.period_s,
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, get_args
 
 from mapper.machine import draw
+from mapper.machine.defaults import MESSAGE_S
 from mapper.machine.draw import printable
 from mapper.machine.figures import Figure, Kind
 from mapper.machine.model import Machine, figures
@@ -189,8 +190,10 @@ def _rows(machine: Machine) -> Iterator[Row]:
     yield from _memory(machine.memory, machine.counts)
     yield from _overheads(machine)
     for distance, link in _links(machine):
-        words = "another host" if distance == "cluster" else f"within a {distance}"
+        words = "to another host" if distance == "cluster" else f"within a {distance}"
         yield f"line {words}", link.line_s, format_seconds, ""
+        if distance == "cluster":
+            yield "  a message, each side", link.message_s or MESSAGE_S, format_seconds, ""
         yield "  data", link.bandwidth_bytes_per_s, _rate, "not limited"
     if machine.power is not None:
         yield "power of a package", machine.power.package_w, _watts, "not known"

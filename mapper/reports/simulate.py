@@ -52,13 +52,16 @@ def _stages(found: Simulated) -> list[str]:
 
 
 def _memory(found: Simulated) -> list[str]:
-    """Use of cores and of DRAM."""
+    """Use of cores, of DRAM, and of the network between hosts."""
     use = found.utilisation
     busy = sum(use.cores) / len(use.cores)
     lines = [f"Cores at work: {busy:.0%} of all {len(use.cores)}; by node {_shares(use.nodes)}"]
     if use.dram is not None:
         controllers = f"; by node {_shares(use.controllers)}" if use.controllers else ""
         lines.append(f"DRAM bandwidth in use: {use.dram:.0%}{controllers}")
+    if use.links:
+        each = ", ".join(f"host {link.host} {link.into:.0%} in and {link.out:.0%} out" for link in use.links)
+        lines.append(f"Network in use: {each}")
     return lines
 
 

@@ -6,16 +6,26 @@ from mapper.jsonio import Record
 from mapper.plans.latency import Latency
 
 
+class LinkUse(Record):
+    """The part of the bandwidth of a host's network that is in use, in either direction."""
+
+    host: int
+    into: float
+    out: float
+
+
 class Utilisation(Record):
     """The part of the time in which each core, group and node is at work, by logical number; of a group or node, the
     mean of its cores. `controllers` is the part of its bandwidth that the DRAM of each node serves, empty where the
-    machine states none; `dram` that of all packages together, null likewise."""
+    machine states none; `dram` that of all packages together, null likewise; `links` that of the network of each host,
+    empty for one host."""
 
     cores: tuple[float, ...]
     groups: tuple[float, ...]
     nodes: tuple[float, ...]
     controllers: tuple[float, ...]
     dram: float | None
+    links: tuple[LinkUse, ...] = ()
 
 
 class SimulatedStage(Record):

@@ -14,8 +14,8 @@ from mapper.plans.model import Plan
 from mapper.plans.timeline import Doing
 from mapper.simulator.arrivals import poisson, repeated
 from mapper.simulator.engine import Simulation, Tally, Watch
-from mapper.simulator.result import Simulated, SimulatedStage, Utilisation, Wait
-from mapper.simulator.stations import CHIP, OUTSIDE, System, system_of
+from mapper.simulator.result import LinkUse, Simulated, SimulatedStage, Utilisation, Wait
+from mapper.simulator.stations import CHIP, OUTSIDE, System, host_resources, system_of
 
 LEAST_ITEMS = 200
 MOST_IN_STEP = 4096
@@ -158,6 +158,10 @@ def _utilisation(
         cores=tuple(cores), groups=_means(cores, [core.group for core in machine.cores]),
         nodes=_means(cores, [core.node for core in machine.cores]),
         controllers=tuple(shares[n] for n in range(len(machine.nodes)) if n in shares), dram=shares.get(CHIP),
+        links=tuple(
+            LinkUse(host=host, into=shares.get(own.into, 0.0), out=shares.get(own.out, 0.0))
+            for host, own in host_resources(machine).items()
+        ),
     )  # fmt: skip
 
 

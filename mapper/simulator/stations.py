@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mapper.backends.registry import backend_called
 from mapper.cost.transfer import transfer_s
+from mapper.machine.hosts import feeder_host, host_numbers
 from mapper.machine.model import Machine
 from mapper.machine.parts import DISTANCES
-from mapper.plans.dram import dram_of_replica
+from mapper.plans.dram import dram_of_replica, host_dram_bytes_per_s
 from mapper.plans.model import FEEDER, Plan, Stage
 from mapper.simulator.contention import Draws
 
@@ -16,6 +18,23 @@ CHIP = -1
 """The DRAM of all packages together as a resource; nodes have their numbers."""
 OUTSIDE = -1
 """The feeder, as a stage."""
+
+
+@dataclass(frozen=True)
+class HostResources:
+    """The numbers of what the stations of a host share: its DRAM, and its network in either direction."""
+
+    dram: int
+    into: int
+    out: int
+
+
+def host_resources(machine: Machine) -> dict[int, HostResources]:
+    """Of each host, behind the numbers of nodes; nothing where there is one host."""
+    hosts, first = host_numbers(machine), len(machine.nodes)
+    if len(hosts) == 1:
+        return {}
+    return {host: HostResources(*range(first + 3 * i, first + 3 * i + 3)) for i, host in enumerate(hosts)}
 
 
 @dataclass(frozen=True)
@@ -70,13 +89,36 @@ def _stations(plan: Plan, stage: Stage) -> tuple[Station, ...]:
     for r, replica in enumerate(stage.replicas):
         near = crossing[r] / farthest if farthest else 1.0
         drawn = dram_of_replica(stage, replica, plan.machine)
-        drawn[CHIP] = sum(drawn.values())
-        draws = tuple((node, size / work_s) for node, size in sorted(drawn.items()) if size and work_s)
+        shared = {CHIP: sum(drawn.values()), **drawn}
+        for resource, size in _of_hosts(plan, stage.id, r, shared[CHIP]):
+            shared[resource] = shared.get(resource, 0.0) + size
+        draws = tuple((resource, size / work_s) for resource, size in sorted(shared.items()) if size and work_s)
         out.append(Station(
             stage=stage.id, replica=r, step=len(stage.replicas), in_s=stage.load.in_s * near, work_s=work_s,
             out_s=stage.load.out_s * near, draws=draws, slots=slots + backend_called(plan.request.backend).in_place,
         ))  # fmt: skip
     return tuple(out)
+
+
+def _of_hosts(plan: Plan, stage: int, replica: int, dram_bytes: float) -> Iterator[tuple[int, float]]:
+    """What a replica draws for a call from its host's DRAM and from the networks: of what comes from other hosts, and
+    of outputs that go to the feeder on another. It is under way while the replica computes."""
+    resources = host_resources(plan.machine)
+    if not resources:
+        return
+    home, feeder = plan.stages[stage].replicas[replica].host, feeder_host(plan.machine)
+    yield resources[home].dram, dram_bytes
+    for edge in plan.edges:
+        if edge.target == stage:
+            met = [ring.from_replica for ring in edge.rings if ring.to_replica == replica]
+            for other in met:
+                there = feeder if edge.source == FEEDER else plan.stages[int(edge.source)].replicas[other].host
+                if there != home:
+                    yield resources[there].out, edge.bytes / len(met)
+                    yield resources[home].into, edge.bytes / len(met)
+        elif edge.source == stage and edge.target == FEEDER and home != feeder:
+            yield resources[home].out, edge.bytes
+            yield resources[feeder].into, edge.bytes
 
 
 def _crossing_s(plan: Plan, stage: int, replica: int) -> float:
@@ -96,7 +138,13 @@ def _crossing_s(plan: Plan, stage: int, replica: int) -> float:
 
 
 def _capacity(machine: Machine) -> dict[int, float]:
-    """Bytes per second that the DRAM of each node, and of all packages together, can serve."""
+    """Bytes per second that the DRAM of each node, and of all packages together, can serve; of several hosts also that
+    of each, and its network in either direction."""
     rate = machine.memory.node_bandwidth_bytes_per_s
     nodes = {} if rate is None else dict.fromkeys(range(len(machine.nodes)), rate.value)
-    return {CHIP: machine.dram_bytes_per_s, **nodes}
+    hosts: dict[int, float] = {}
+    for host, resources in host_resources(machine).items():
+        network = machine.link_bytes_per_s("cluster")
+        hosts[resources.dram] = host_dram_bytes_per_s(machine, host)
+        hosts |= {resources.into: network, resources.out: network}
+    return {CHIP: machine.dram_bytes_per_s, **nodes, **hosts}

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from mapper.errors import Infeasible
+from mapper.machine.hosts import feeder_host
+from mapper.plans.evaluate import evaluate
 from mapper.plans.model import Alternative
+from mapper.solver.placement.candidates import Case, Wanted
+from mapper.solver.placement.hosts import Homes
+from mapper.solver.placement.over_hosts import all_on_one, all_replicated, even_split
+from mapper.solver.placement.place import Unplaceable, place
 from mapper.solver.problem import Limits, Solution
 from mapper.solver.search.aim import ROUNDING
 from mapper.solver.search.least_period import least_period, throughput
@@ -38,9 +44,12 @@ class Row:
     slack: float = COARSE
 
 
-def alternatives(space: Space, chosen: Solution, limits: Limits, calls: int = 1) -> tuple[Alternative, ...]:
+def alternatives(
+    space: Space, chosen: Solution, limits: Limits, calls: int = 1, placed: OnHosts | None = None
+) -> tuple[Alternative, ...]:
     """What people do without a planner, always; of the others those that no listed plan beats in all of rate,
-    latency and cores. The chosen plan itself is left out. Of items that are `calls` of the model."""
+    latency and cores. The chosen plan itself is left out. Of items that are `calls` of the model. On several hosts
+    plans are `placed`: the network counts."""
     if space.stop.reached:
         return ()
     wanted = _habits(space)
@@ -49,7 +58,56 @@ def alternatives(space: Space, chosen: Solution, limits: Limits, calls: int = 1)
         wanted.append(Row("best", "--replicas any" if one_each else "", Limits()))
     wanted += _within_latencies(space, chosen, limits) if calls == 1 else ()
     own = (1 / chosen.period_s, chosen.latency_s, _cores(chosen, space))
-    return tuple(_of_items(row, calls) for row in _listed(own, list(_found(space, wanted, limits.max_cores))))
+    found = list(_found(space, wanted, limits.max_cores))
+    if placed is not None:
+        own = placed.point
+        found = [*placed.rows(limits.max_cores), *placed.realised(found)]
+    return tuple(_of_items(row, calls) for row in _listed(own, [(row, plan) for row, plan, _ in found]))
+
+
+@dataclass(frozen=True)
+class OnHosts:
+    """What is planned for several hosts, and what was chosen: rate, latency and cores with the network."""
+
+    case: Case
+    point: Point
+
+    def rows(self, max_cores: int | None) -> Iterator[tuple[Row, Alternative, Solution]]:
+        """What people do with several hosts: one of them, a copy on each, an equal part on each."""
+        wanted = Wanted(Limits(max_cores=max_cores), 0.0, COARSE)
+        first = f"--hosts {feeder_host(self.case.machine)}"
+        for name, options, candidates in (
+            ("all on one host", first, all_on_one), ("a copy on each host", "", all_replicated),
+            ("an equal part on each host", "", even_split),
+        ):  # fmt: skip
+            candidate = next(candidates(self.case, wanted), None)
+            if candidate is None:
+                continue
+            plan = self._alternative(name, options, candidate.solution, candidate.homes)
+            if plan is not None:
+                yield Row(name, options, wanted.limits, habit=True), plan, candidate.solution
+
+    def realised(
+        self, found: Iterable[tuple[Row, Alternative, Solution]]
+    ) -> Iterator[tuple[Row, Alternative, Solution]]:
+        """Those of `found` that fit hosts, with what they come to there."""
+        for row, plan, solution in found:
+            on_cores = self._alternative(plan.name, plan.options, solution, None)
+            if on_cores is not None:
+                yield row, on_cores, solution
+
+    def _alternative(self, name: str, options: str, solution: Solution, homes: Homes | None) -> Alternative | None:
+        """A solution on cores; None where it does not fit."""
+        case = self.case
+        try:
+            mapping, _ = place(case.graph, case.machine, case.space.problem, solution.stages, homes=homes)
+        except Unplaceable:
+            return None
+        predicted = evaluate(case.graph, case.machine, case.table, mapping).predicted
+        return Alternative(
+            name=name, options=options, throughput_per_s=predicted.throughput_per_s, latency_s=predicted.latency_s,
+            cores_used=predicted.cores_used,
+        )  # fmt: skip
 
 
 def _of_items(row: Alternative, calls: int) -> Alternative:
@@ -72,7 +130,7 @@ def _listed(own: Point, found: list[tuple[Row, Alternative]]) -> tuple[Alternati
     return tuple(sorted(kept, key=lambda plan: -plan.throughput_per_s))
 
 
-def _found(space: Space, wanted: list[Row], max_cores: int | None) -> Iterator[tuple[Row, Alternative]]:
+def _found(space: Space, wanted: list[Row], max_cores: int | None) -> Iterator[tuple[Row, Alternative, Solution]]:
     """The best plan of each row that has one, in at most `max_cores` cores; of searches that are done only."""
     whole = space.undivided()
     for row in wanted:
@@ -85,7 +143,7 @@ def _found(space: Space, wanted: list[Row], max_cores: int | None) -> Iterator[t
         except Infeasible:
             continue
         if row.habit or not solution.stopped:
-            yield row, _alternative(row, solution, space)
+            yield row, _alternative(row, solution, space), solution
 
 
 def _habits(space: Space) -> list[Row]:

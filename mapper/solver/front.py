@@ -31,7 +31,8 @@ from mapper.plans.model import Request as PlanRequest
 from mapper.plans.reference import reference_of
 from mapper.solver.placement.candidates import Case
 from mapper.solver.placement.fitting import KEPT
-from mapper.solver.placement.place import Held, Unplaceable, place
+from mapper.solver.placement.floor import Held
+from mapper.solver.placement.place import Unplaceable, place
 from mapper.solver.plan import assumptions_of, searched, versions_used, within_quota
 from mapper.solver.problem import Array, Limits, Solution, problem_of
 from mapper.solver.search.infeasible import infeasible

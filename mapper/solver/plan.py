@@ -21,7 +21,7 @@ from mapper.plans.check import optimal_gap, value_of, violations
 from mapper.plans.micro_batches import in_items
 from mapper.plans.model import ModelRef, Plan, Proof, Request, Solver, Status
 from mapper.plans.reference import reference_of
-from mapper.solver.alternatives import alternatives
+from mapper.solver.alternatives import OnHosts, alternatives
 from mapper.solver.micro_batches import found_for_items
 from mapper.solver.peers.plans import attributed, fitting_by, require_kept
 from mapper.solver.placement.candidates import Case
@@ -40,6 +40,8 @@ ASSUMPTIONS = (
     "live activations do not push weights out of the package's cache",
     "the feeder's work costs the stages nothing",
 )
+HOSTS = "hosts that differ are all as slow as the slowest; the network serves each host at its bandwidth in and out"
+"""Of several hosts."""
 GIVEN_ASSUMPTIONS = ("costs are those of the graph file, the same on every unit",)
 PLACED = "all weights lie on the nodes of their team, or all of them on all nodes"
 PLACED_AT_HOME = "weights lie on the nodes of their team"
@@ -103,10 +105,18 @@ def plan(
         predicted=in_items(found.evaluation.predicted, micro_batches),
         stages=found.evaluation.stages,
         edges=found.evaluation.edges,
-        alternatives=alternatives(case.space, found.solution, limits, micro_batches),
+        alternatives=alternatives(case.space, found.solution, limits, micro_batches, _on_hosts(case, found)),
         provenance={"mapper": __version__, "topology_sha256": sha256(plain(machine))},
     )  # fmt: skip
     return _checked(attributed(made, planner, strategy, found.solution, problem), case, planner, strategy)
+
+
+def _on_hosts(case: Case, found: Fitting) -> OnHosts | None:
+    """How alternatives are placed where the machine is several hosts."""
+    if case.machine.counts["hosts"] == 1:
+        return None
+    made = found.evaluation.predicted
+    return OnHosts(case, (made.throughput_per_s, made.latency_s, made.cores_used))
 
 
 def _backend_of(model: ModelRef | None, asked: str | None) -> str:
@@ -189,9 +199,11 @@ def assumptions_of(machine: Machine, table: CostTable, objective: Objective, lim
     if table.source == GIVEN:
         return GIVEN_ASSUMPTIONS
     kinds = ("every core is as fast as the slowest kind",) if machine.core_kinds else ()
+    several = machine.counts["hosts"] > 1
+    kinds = (*kinds, HOSTS) if several else kinds
     if limits.node_memory_bytes is None or table.spread_s is None:
         return (*ASSUMPTIONS, *kinds)
-    return (*ASSUMPTIONS, *kinds, PLACED if objective == "throughput" else PLACED_AT_HOME)
+    return (*ASSUMPTIONS, *kinds, PLACED if objective == "throughput" and not several else PLACED_AT_HOME)
 
 
 def _names(problem: Problem) -> str:

@@ -237,7 +237,7 @@ def _memory(graph: Graph, machine: Machine) -> NodeMemory:
         write_bytes=np.array([op.write_bytes for op in graph.ops], dtype=float),
         own_bytes=np.array([op.memory_bytes or 0 for op in graph.ops], dtype=float),
         process_bytes=machine.overheads.process_bytes.value,
-        nodes=tuple(sorted((sum(map(len, node.groups)) for node in machine.nodes), reverse=True)),
+        nodes=_sizes_of_nodes(machine),
     )
 
 
@@ -274,6 +274,20 @@ def shared(problem: Problem, parts: int) -> Problem:
         problem, groups=problem.groups // parts, cores=problem.cores // parts,
         dram_bytes_per_s=problem.dram_bytes_per_s / parts, memory=memory,
     )  # fmt: skip
+
+
+def sized(problem: Problem, part: Machine) -> Problem:
+    """`problem` with the cores, the memory and the DRAM of `part`, a part of its machine with groups of its size."""
+    memory, level = problem.memory, "cores" if problem.cores_per_group > 1 else "groups"
+    return replace(
+        problem, groups=len(part.whole_groups), cores=part.counts[level],
+        dram_bytes_per_s=_dram_bytes_per_s(part), memory=memory and replace(memory, nodes=_sizes_of_nodes(part)),
+    )  # fmt: skip
+
+
+def _sizes_of_nodes(machine: Machine) -> tuple[int, ...]:
+    """Cores of each node, most first."""
+    return tuple(sorted((sum(map(len, node.groups)) for node in machine.nodes), reverse=True))
 
 
 def multiplied(solution: Solution, parts: int) -> Solution:

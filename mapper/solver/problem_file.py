@@ -98,6 +98,8 @@ def left_out_of_machine(machine: Machine) -> tuple[str, ...]:
     out = []
     if machine.counts["nodes"] > 1:
         out.append(f"the {machine.counts['nodes']} NUMA nodes: distances between them, and the DRAM bandwidth of each")
+    if machine.counts["hosts"] > 1:
+        out.append(f"the {machine.counts['hosts']} hosts and the network between them")
     if any(node.memory_bytes is not None for node in machine.nodes):
         out.append("how much memory there is")
     if machine.cpu_quota is not None:

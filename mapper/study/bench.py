@@ -16,12 +16,12 @@ from mapper.backends.registry import EAGER, backend_called
 from mapper.errors import UsageError
 from mapper.execution.place import Claim
 from mapper.execution.reference import Reference, torch_threads
-from mapper.execution.sources.source import Source, realised_source
 from mapper.graph.model import Graph
 from mapper.jsonio import Record
 from mapper.machine.model import Machine
 from mapper.plans.latency import Latency, percentiles
 from mapper.plans.model import ModelRef, Plan
+from mapper.sources.source import Source, realised_source
 from mapper.study.arrivals import Arrivals
 from mapper.study.contenders import Field, contenders
 from mapper.study.executed import ExecutedPlan, Items, references_of, started

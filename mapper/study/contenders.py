@@ -9,13 +9,13 @@ from pathlib import Path
 from mapper.backends.registry import BACKENDS, backend_called
 from mapper.cost.configurations import Config, configurations
 from mapper.errors import Infeasible, NoPlanInTime, UsageError
-from mapper.execution.backend import with_backend
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.machine.sysfs import online_pus
 from mapper.plans.model import ModelRef, Plan
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
+from mapper.sources.backend import with_backend
 from mapper.study.engines import SESSION, SHARED, THROUGHPUT
 from mapper.study.launcher import FAMILIES, MODULE, lacking, launcher, modes
 from mapper.study.rounds import Say

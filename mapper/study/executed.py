@@ -14,14 +14,14 @@ import torch
 
 from mapper.backends.registry import backend_called
 from mapper.errors import PromiseBroken
-from mapper.execution.backend import bits_equal
 from mapper.execution.executor import Executor, Output
 from mapper.execution.place import Claim
 from mapper.execution.reference import Reference, difference_of, limits_of, torch_threads
 from mapper.execution.run import reference_of_items, whole_items
-from mapper.execution.sources.source import Source, realised_source
 from mapper.machine.model import Machine
 from mapper.plans.model import Plan
+from mapper.sources.backend import bits_equal
+from mapper.sources.source import Source, realised_source
 from mapper.study.rounds import Say, Series, Timed, interleaved, watched
 
 DISTINCT_ITEMS = 2

@@ -14,7 +14,6 @@ from mapper.cost.profile import MeasuredOps, Profile, merged
 from mapper.cost.profiled import Fit
 from mapper.execution.place import Claim
 from mapper.execution.run import drawn_items
-from mapper.execution.sources.source import Source, realised_source
 from mapper.graph.model import Graph
 from mapper.machine.discover import discover
 from mapper.machine.model import Machine
@@ -24,6 +23,7 @@ from mapper.measure.memory import NoRoom
 from mapper.measure.profile import ROUND_S, ROUNDS, Chain, PartTimer, empty_profile, pus_here
 from mapper.plans.model import ModelRef, Plan
 from mapper.solver.plan import plan
+from mapper.sources.source import Source, realised_source
 from mapper.study.profiling import PLAN_S, Profiling, Turn, fill
 
 BUDGET_S = 300.0

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from mapper.cost.profile import MeasuredOps, ranges
 from mapper.execution.reference import torch_threads
-from mapper.execution.sources.source import Source
 from mapper.graph.model import Graph
 from mapper.machine.discover import discover
 from mapper.machine.model import Machine
 from mapper.measure.profile import LOUD, pus_here
 from mapper.plans.model import Plan
+from mapper.sources.source import Source
 from mapper.study.executed import ExecutedPlan, references_of, started
 from mapper.study.rounds import Say, Series, Timed, interleaved, watched
 

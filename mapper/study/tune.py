@@ -18,9 +18,7 @@ from mapper.cost.profiled import profiled
 from mapper.cost.roofline import roofline
 from mapper.cost.table import CostTable
 from mapper.errors import NoPlanInTime
-from mapper.execution.backend import with_backend
 from mapper.execution.place import Claim
-from mapper.execution.sources.source import realised_source
 from mapper.graph.model import Graph
 from mapper.jsonio import Record
 from mapper.machine.discover import discover
@@ -32,6 +30,8 @@ from mapper.plans.check import mapping_of, optimal_gap, violations
 from mapper.plans.evaluate import evaluate
 from mapper.plans.model import ModelRef, Plan
 from mapper.solver.plan import plan
+from mapper.sources.backend import with_backend
+from mapper.sources.source import realised_source
 from mapper.study.contenders import contenders
 from mapper.study.sittings import KIND, Compete, Kept, Sitting
 from mapper.study.statistics import median_interval
@@ -46,6 +46,9 @@ SEATS = 3
 FINALISTS = 4
 NEAR = 0.9
 """A plan that reached less of the best one's rate when it was tried is not tried again."""
+TIE = 0.98
+"""Of plans that reach this part of the best one's rate, and are not slower beyond the noise, one with the fewest stages
+is kept."""
 PLAN_S = 30.0
 
 Say = Callable[[str], None]
@@ -186,7 +189,7 @@ class Search:
         self.try_out(0, first)
         stopped = self.turns()
         decided = self.decided()
-        kept = max(decided, key=lambda t: (_over(t), -len(t.plan.stages)))
+        kept = best_of(decided)
         made = self.restated(kept.plan)
         tuning = self.account(kept, decided, stopped)
         measured = [jsonio.plain(row) for row in tuning.tried]
@@ -282,6 +285,14 @@ class Search:
             stopped=stopped, tried=tuple(rows), rounds=len(kept.rates),
             others_busy=max(t.others_busy for t in decided),
         )  # fmt: skip
+
+
+def best_of(trials: Sequence[Trial]) -> Trial:
+    """Of those that nothing tells from the fastest, the one with the fewest stages: what wins by the noise of one
+    sitting loses in the next one as often."""
+    fastest = max(trials, key=_over)
+    level = [t for t in trials if _over(t) >= TIE * _over(fastest) and median_interval(ratios(fastest, t)).low <= 1]
+    return min([fastest, *level], key=lambda t: (len(t.plan.stages), -_over(t)))
 
 
 def _joined(new: Named, plans: Sequence[Named]) -> list[Named]:

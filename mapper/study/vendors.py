@@ -22,12 +22,12 @@ from typing import IO, Any
 from mapper import jsonio
 from mapper.child import search_path
 from mapper.errors import ExecutionFailed, PromiseBroken, SystemRefused
-from mapper.execution.backend import compiled
 from mapper.execution.reference import Reference
-from mapper.execution.rings.memory import anonymous_file
-from mapper.execution.sources.source import Source
+from mapper.host.anonymous import anonymous_file
 from mapper.plans.model import Plan
 from mapper.program.weights import map_weights, write_weights
+from mapper.sources.backend import compiled
+from mapper.sources.source import Source
 from mapper.study.executed import Items, from_schedule, same
 from mapper.study.outside import Job
 from mapper.study.rounds import Say, Timed

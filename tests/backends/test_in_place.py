@@ -12,11 +12,12 @@ from mapper.backends import in_place
 from mapper.backends.core import core_of, zeros
 from mapper.backends.eager import prepare
 from mapper.backends.registry import BACKENDS, Loaded
-from mapper.execution.backend import compiled, with_backend
 from mapper.execution.executor import Executor
-from mapper.execution.rings.layout import lay_out, stage_programs
-from mapper.execution.sources.source import Source
+from mapper.execution.rings.layout import lay_out
 from mapper.program.model import Program, TensorType
+from mapper.sources.backend import compiled, with_backend
+from mapper.sources.source import Source
+from mapper.sources.stages import stage_programs
 from tests.backends.stages import MLP, need, two_stages
 from tests.execution import models
 from tests.tracing import Traced, cuts, plan_for

@@ -13,9 +13,6 @@ from mapper.backends.registry import backend_called
 from mapper.errors import BadInput, UsageError
 from mapper.execution.reference import difference_of
 from mapper.execution.run import OutputsDiffer, drawn_items, run, sampled
-from mapper.execution.sources.bundle import write_bundle
-from mapper.execution.sources.onnx import realised_onnx
-from mapper.execution.sources.source import realised_source
 from mapper.machine.discover import discover
 from mapper.plans.file import save_plan
 from mapper.plans.model import Plan
@@ -26,6 +23,9 @@ from mapper.program.split import split
 from mapper.program.views import views
 from mapper.solver.plan import plan as planned
 from mapper.solver.problem import Limits
+from mapper.sources.bundle import write_bundle
+from mapper.sources.onnx import realised_onnx
+from mapper.sources.source import realised_source
 from tests.backends.stages import need
 from tests.cli.commands import mapper
 

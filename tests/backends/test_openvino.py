@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from mapper.backends.registry import backend_called
-from mapper.execution.backend import compiled, with_backend
-from mapper.execution.rings.layout import stage_programs
+from mapper.sources.backend import compiled, with_backend
+from mapper.sources.stages import stage_programs
 from tests.backends.stages import need, two_stages
 from tests.execution.models import mlp
 

@@ -18,9 +18,9 @@ from mapper.backends import registry
 from mapper.backends.registry import BACKENDS, NOT_OFFERED, backend_called
 from mapper.cli.doctor import doctor_command
 from mapper.errors import BadInput, MissingFeature, UsageError
-from mapper.execution.backend import allowed, with_backend
 from mapper.execution.run import run
 from mapper.plans.file import save_plan
+from mapper.sources.backend import allowed, with_backend
 from tests.backends.stages import MLP, need, two_stages
 from tests.cli.commands import TINY, mapper
 from tests.tracing import plan_for, traced

@@ -12,7 +12,8 @@ import torch
 from mapper.errors import BadInput, MachineMismatch, UsageError
 from mapper.execution import place
 from mapper.execution.executor import Executor
-from mapper.execution.rings.layout import lay_out, stage_programs
+from mapper.execution.rings.layout import lay_out
+from mapper.sources.stages import stage_programs
 from tests.execution import models
 from tests.tracing import Traced, cuts, machine_here, plan_for
 

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from mapper.cli.run import Rate, _targets
+from mapper.cli.run import Rate, targets
 from mapper.errors import BadInput, SystemRefused, UsageError
 from mapper.execution.items_file import open_items
 from mapper.execution.results_file import converted, names_of, results_file
@@ -285,7 +285,7 @@ def test_items_begin_again_where_more_are_asked_for_than_there_are(tmp_path: Pat
     assert found.shape == (40, 64) and np.array_equal(found[:8], found[16:24])
     bad = {name: weight * 1.01 for name, weight in MLP.weights.items()}
     out.write_bytes(b"old")
-    from mapper.execution.sources.source import Source
+    from mapper.sources.source import Source
 
     wrong = Source(MLP.program, bad, MLP.module)
     with pytest.raises(OutputsDiffer, match="the output of item 0 is not"):
@@ -296,10 +296,10 @@ def test_items_begin_again_where_more_are_asked_for_than_there_are(tmp_path: Pat
 
 
 def test_where_output_goes_and_what_progress_says() -> None:
-    assert _targets([Path("a.npz"), Path("b.json")]) == (Path("a.npz"), Path("b.json"))
-    assert _targets([Path("b")]) == (None, Path("b"))
+    assert targets([Path("a.npz"), Path("b.json")]) == (Path("a.npz"), Path("b.json"))
+    assert targets([Path("b")]) == (None, Path("b"))
     with pytest.raises(UsageError, match="-o takes one"):
-        _targets([Path("a.npz"), Path("b.npz")])
+        targets([Path("a.npz"), Path("b.npz")])
     said: list[str] = []
     clock = iter([0.0, 0.05, 0.5, 1.0, 2.0, 2.01])
     rate = Rate(said.append, lambda: next(clock))

@@ -10,7 +10,7 @@ CODE = """
 import sys
 for name in ("ortools", "transformers", "safetensors"):
     sys.modules[name] = None
-import mapper.execution.sources.bundle, mapper.execution.run, mapper.execution.workers.worker, mapper.cli.run
+import mapper.sources.bundle, mapper.execution.run, mapper.execution.workers.worker, mapper.cli.run
 import mapper.machine.discover, mapper.plans.file
 loaded = {name for name in sys.modules if name.startswith("mapper.")}
 assert not {name for name in loaded if name.startswith(("mapper.solver", "mapper.program.trace"))}, loaded

@@ -15,9 +15,9 @@ from mapper.errors import BadInput, PromiseBroken, SystemRefused, UsageError
 from mapper.execution.executor import Executor
 from mapper.execution.reference import difference_of, reference_of
 from mapper.execution.run import OutputsDiffer, run, sampled
-from mapper.execution.sources.bundle import open_bundle, write_bundle
-from mapper.execution.sources.source import source_of
 from mapper.plans.file import save_plan
+from mapper.sources.bundle import open_bundle, write_bundle
+from mapper.sources.source import source_of
 from tests.execution import models
 from tests.tracing import cuts, plan_for, traced
 

@@ -19,7 +19,7 @@ from mapper.execution import place
 from mapper.execution.executor import Executor, Output
 from mapper.execution.feeding.batcher import Batcher
 from mapper.execution.run import OutputsDiffer, run
-from mapper.execution.sources.source import Source
+from mapper.sources.source import Source
 from tests.failures.test_kills import ITEM, batched, descendants
 from tests.failures.test_run_time import LIMIT_S, MLP, alive, log_of, nothing_left, resident_bytes
 from tests.tracing import cuts, machine_here, plan_for, traced

@@ -21,7 +21,7 @@ from torch import nn
 
 from mapper.errors import ExecutionFailed, SystemRefused
 from mapper.execution.executor import Executor
-from mapper.execution.rings import memory
+from mapper.host import anonymous
 from mapper.plans.file import save_plan
 from tests.execution.models import mlp
 from tests.tracing import Traced, cuts, plan_for, traced
@@ -269,9 +269,9 @@ def test_no_shared_memory_at_all_is_a_clear_refusal(monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "memfd_create", refuse)
-    fd = memory.anonymous_file("x", 4096)  # an unlinked file does as well
+    fd = anonymous.anonymous_file("x", 4096)  # an unlinked file does as well
     assert os.fstat(fd).st_nlink == 0
     os.close(fd)
     monkeypatch.setattr(tempfile, "mkstemp", refuse)
     with pytest.raises(SystemRefused, match=r"no shared memory of 4096 bytes \(memfd_create: No space left"):
-        memory.anonymous_file("x", 4096)
+        anonymous.anonymous_file("x", 4096)

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from mapper.backends.registry import backend_called
 from mapper.cost.configurations import configurations
-from mapper.execution.sources.source import Source
 from mapper.graph.model import Graph
 from mapper.machine.discover import discover
 from mapper.measure.memory import TEAM_BYTES, NoRoom, free_bytes, need_bytes
 from mapper.measure.profile import Chain, PartTimer
+from mapper.sources.source import Source
 from tests.planning.graphs import graphs
 from tests.program.modules import case
 

@@ -19,7 +19,6 @@ from mapper.cost.profiled import profiled
 from mapper.cost.roofline import roofline
 from mapper.errors import ExecutionFailed, MachineMismatch, UsageError
 from mapper.execution import place
-from mapper.execution.sources.source import Source
 from mapper.host.affinity import allowed_pus
 from mapper.machine.discover import discover
 from mapper.machine.files import load_machine
@@ -30,6 +29,7 @@ from mapper.measure.profile import Chain, PartTimer, add_to, empty_profile, pus_
 from mapper.plans.file import load_plan
 from mapper.plans.source import graph_of_source
 from mapper.solver.plan import plan
+from mapper.sources.source import Source
 from tests.cli.commands import TINY, mapper
 from tests.cost.profiles import measured
 from tests.planning.test_machines import block_chain

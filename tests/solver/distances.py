@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mapper.cost.configurations import Config, configurations
 from mapper.cost.table import CostTable
 from mapper.graph.model import Graph
+from mapper.machine.hosts import host_of
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Placed, evaluate
 from mapper.plans.model import Predicted
@@ -57,8 +58,14 @@ def small_graphs() -> st.SearchStrategy[Graph]:
 
 
 def placed_plans(graph: Graph, machine: Machine, table: CostTable, limits: Limits) -> Iterator[Predicted]:
-    """What every placed plan within the limits on replicas, stages and cores comes to; groups that hold nothing yet are
-    taken in their order within a node, as they are alike."""
+    """What every placed plan comes to (`placed_mappings`)."""
+    for mapping in placed_mappings(graph, machine, table, limits):
+        yield evaluate(graph, machine, table, mapping).predicted
+
+
+def placed_mappings(graph: Graph, machine: Machine, table: CostTable, limits: Limits) -> Iterator[list[Placed]]:
+    """Every placed plan within the limits on replicas, stages and cores; groups that hold nothing yet are taken
+    in their order within a node, as they are alike."""
     problem = problem_of(graph, machine, table)
     most = limits.max_cores or problem.cores
     for stages in partitions(problem):
@@ -75,7 +82,8 @@ def placed_plans(graph: Graph, machine: Machine, table: CostTable, limits: Limit
                     Placed(tuple(graph.ops[v].name for v in stage), config, tuple(next(left) for _ in range(r)))
                     for stage, (config, r) in zip(stages, chosen, strict=True)
                 ]
-                yield evaluate(graph, machine, table, mapping).predicted
+                if all(len({host_of(machine, core) for core in cores}) == 1 for p in mapping for cores in p.replicas):
+                    yield mapping
 
 
 def _seats(replicas: Sequence[Config], machine: Machine, used: list[int]) -> Iterator[tuple[tuple[int, ...], ...]]:

@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from mapper.errors import ExecutionFailed, PromiseBroken
-from mapper.execution.backend import with_backend
 from mapper.execution.executor import Executor
-from mapper.execution.sources.source import Source, source_of
 from mapper.plans.file import load_plan, save_plan
 from mapper.plans.micro_batches import in_items
 from mapper.plans.model import Plan
+from mapper.sources.backend import with_backend
+from mapper.sources.source import Source, source_of
 from mapper.study import bench, executed
 from mapper.study.arrivals import schedule
 from mapper.study.executed import measured_plans, references_of
@@ -91,6 +91,7 @@ def test_the_command_compares_and_gives_one_document(tmp_path: Path) -> None:
         assert names[1].startswith("run_cpu (") and document["alternatives"][1]["runs_in"] == "torch's launcher"
 
 
+@pytest.mark.soak
 def test_the_command_takes_a_plan_in_place_of_the_best(tmp_path: Path) -> None:
     made = mapper("plan", "--model", SOURCE, "--cores", "0", "-o", tmp_path / "mine.json")
     assert made.code == 0, made.err
@@ -98,6 +99,11 @@ def test_the_command_takes_a_plan_in_place_of_the_best(tmp_path: Path) -> None:
     result = mapper("bench", "--plan", plan, "--model", SOURCE, "--cores", "0", "--rounds", "1", "--seconds", "0.05")
     assert result.code == 0, result.err
     assert "mine = native = streams" in result.out and "too few rounds to tell" in result.out
+
+
+def test_the_command_refuses_what_it_cannot_compare(tmp_path: Path) -> None:
+    plan = tmp_path / "mine.json"
+    save_plan(plan_for(MLP, cuts(MLP.graph, [8]), source=SOURCE), plan)
     assert mapper("bench", "--plan", plan, "--model", SOURCE, "--batch", "2").code == 2
     assert mapper("bench", "--plan", plan).code == 2, "its model is code that only the plan names"
     assert mapper("bench").code == 2 and mapper("bench", "--model", SOURCE, "--arrivals", "never").code == 2

@@ -32,7 +32,7 @@ from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
 from mapper.study.sittings import KIND, Kept, Sitting
 from mapper.study.trials import Named, Trial, ratios, stage_rows
-from mapper.study.tune import Search, Settings, Tuned
+from mapper.study.tune import Search, Settings, Tuned, best_of
 from tests.cli.commands import TINY, mapper
 from tests.planning.test_machines import block_chain
 from tests.study.test_profiling import true_costs
@@ -98,6 +98,24 @@ def test_it_keeps_a_plan_that_no_rival_beats_and_that_keeps_its_promises(seed: i
     assert report.violations == () and len(report.verified) == 5
     assert made.plan.provenance["tuned"]["stopped"] == made.tuning.stopped
     assert [row.kept for row in made.tuning.tried].count(True) == 1
+
+
+@pytest.mark.parametrize(
+    ("over_streams", "kept"),
+    [
+        ([1.01, 1.0, 1.02, 0.99, 1.01, 1.0, 1.02], "streams"),  # within the noise
+        ([1.01, 1.01, 1.01, 1.02, 1.01, 1.01, 1.01], "two stages"),  # little, but in every round
+        ([1.4, 0.9, 1.3, 1.2, 0.8, 1.3, 1.1], "two stages"),  # loud, and far ahead
+    ],
+)
+def test_of_plans_that_nothing_tells_apart_the_one_with_fewest_stages_is_kept(
+    over_streams: list[float], kept: str
+) -> None:
+    one, other = (plan(block_chain(8), MACHINE, limits=Limits(stages=count)) for count in (1, 2))
+    quiet, rates = (False,) * len(over_streams), (1.0,) * len(over_streams)
+    streams = Trial(("streams",), one, rates, quiet, rates, (), 0.0)
+    two = Trial(("two stages",), other, tuple(over_streams), quiet, tuple(over_streams), (), 0.0)
+    assert best_of([streams, two]).name == best_of([two, streams]).name == kept
 
 
 def test_planning_again_finds_what_the_model_did_not() -> None:
@@ -198,10 +216,15 @@ main()
 """
 
 
-def test_an_interrupted_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process of its own, interrupted after its first sitting."""
+@pytest.mark.slow
+def test_the_command_tunes_a_tiny_model_and_goes_on_where_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of its own, interrupted after its first sitting, then the same command again."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    words = ["tune", "--model", TINY, "--rounds", "6", "--screening", "2", "--seconds", "0.05", "-q"]
+    file, costs = tmp_path / "plan.json", tmp_path / "p.json"
+    words = ["tune", "--model", TINY, "--rounds", "2", "--screening", "1", "--seconds", "0.01", "-q", "-o", str(file),
+             "--profile-out", str(costs)]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -214,7 +237,7 @@ def test_an_interrupted_command_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130 and "Traceback" not in err, err
+    assert process.returncode == 130 and "Traceback" not in err and not file.exists(), err
     assert "the same command goes on from there" in err, err
     (journal,) = tmp_path.rglob("tune-*.jsonl")
     kept = journal.read_bytes().count(b"\n") - 1
@@ -223,15 +246,6 @@ def test_an_interrupted_command_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     assert made.code == 0, made.err
     assert f"going on after {kept} sitting" in made.err
     assert not list(tmp_path.rglob("tune-*.jsonl")), "it is done"
-
-
-@pytest.mark.slow
-def test_the_command_tunes_a_tiny_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place, "_name", lambda pu: f"\0mapper-test-{os.getpid()}-{pu}")
-    file, costs = tmp_path / "plan.json", tmp_path / "p.json"
-    made = mapper("tune", "--model", TINY, "--rounds", "2", "--screening", "1", "--seconds", "0.01", "-o", file,
-                  "--profile-out", costs, "--json", "-q")  # fmt: skip
-    assert made.code == 0, made.err
     document = json.loads(made.out)
     assert document["plan"] == json.loads(file.read_text()) and document["stopped"]
     assert sum(row["kept"] for row in document["tried"]) == 1

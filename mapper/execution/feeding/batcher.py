@@ -19,10 +19,10 @@ import torch
 from mapper.errors import BadInput, UsageError
 from mapper.execution.executor import Executor, Output
 from mapper.execution.feeding.ends import KEPT_LATENCIES
-from mapper.execution.sources.source import Item, tensors_of
 from mapper.jsonio import Record
 from mapper.plans.model import Plan
 from mapper.program.model import Program
+from mapper.sources.source import Item, tensors_of
 
 WAIT_S = 0.005
 QUEUED_ITEMS = 2

@@ -1,9 +1,8 @@
-"""From a plan and the program it maps to what its workers share: stage programs, channels, and where each lies."""
+"""From a plan and the program it maps to what its workers share: channels, and where each lies."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from mapper.backends.registry import backend_called
 from mapper.errors import BadInput
@@ -12,7 +11,7 @@ from mapper.execution.rings.ring import FEEDER_ID, Channel, Reader, slot_fields
 from mapper.jsonio import Record
 from mapper.plans.model import FEEDER, Plan
 from mapper.program.model import Program, TensorType
-from mapper.program.split import split
+from mapper.sources.stages import output_homes
 
 COUNTERS_BYTES = 2 * LINE_BYTES
 """What each worker tells about itself while it runs."""
@@ -57,45 +56,6 @@ class Layout(Record):
             if any(reader.stage == stage for reader in channel.readers):
                 found.setdefault(channel.stage, []).append(channel)
         return [found[producer] for producer in sorted(found)]
-
-
-def stage_programs(plan: Plan, program: Program, source: str = "plan") -> tuple[Program, ...]:
-    """The program of each stage of `plan`.
-
-    Raises: BadInput when `program` is not the one that was planned, or the stages are no partition of it in an order
-    in which tensors only flow forward.
-    """
-    if program.sha256 != plan.model.graph_sha256:
-        raise BadInput(
-            source, f"it maps the graph {plan.model.graph_sha256[:12]}, the model at hand is {program.sha256[:12]}",
-            place="/model/graph_sha256",
-            advice=f"The plan was made with torch {plan.model.torch or '(not stated)'}; a bundle brings its graph."
-        )  # fmt: skip
-    for i, stage in enumerate(plan.stages):
-        unknown = [name for name in stage.ops if name not in program.op]
-        if unknown:
-            raise BadInput(source, f"the model has no op {unknown[0]!r}", place=f"/stages/{i}/ops")
-    try:
-        programs = split(program, [stage.ops for stage in plan.stages])
-    except (ValueError, KeyError) as error:
-        raise BadInput(source, f"its stages are no partition of the model: {error}", place="/stages") from None
-    _refuse_backward(program, programs, source)
-    return programs
-
-
-def _refuse_backward(program: Program, programs: Sequence[Program], source: str) -> None:
-    """Every tensor that enters a stage must come from the feeder or from a stage before it."""
-    known = set(program.input)
-    for i, stage in enumerate(programs):
-        late = [given.name for given in stage.inputs if given.name not in known]
-        if late:
-            raise BadInput(
-                source,
-                f"stage {i} reads {late[0]!r}, which no stage before it produces",
-                place=f"/stages/{i}",
-                advice="Stages must be in an order in which tensors flow forward.",
-            )
-        known.update(stage.output_names)
 
 
 def lay_out(plan: Plan, program: Program, programs: Sequence[Program], traced: int = 0) -> Layout:
@@ -175,17 +135,3 @@ def _home(name: str, program: Program, programs: Sequence[Program]) -> int:
     if name in program.input:
         return FEEDER_ID
     return next(s for s, stage in enumerate(programs) if {"op": name} in stage.outputs)
-
-
-def output_homes(program: Program, programs: Sequence[Program]) -> list[tuple[int, int]]:
-    """For each output of the model the stage that hands it out, and its position among that stage's outputs."""
-    places: dict[tuple[str, str], tuple[int, int]] = {}
-    for s, stage in enumerate(programs):
-        for i, reference in enumerate(stage.outputs):
-            places.setdefault(_key(reference), (s, i))
-    return [places[_key(reference)] for reference in program.outputs]
-
-
-def _key(reference: Mapping[str, Any]) -> tuple[str, str]:
-    ((kind, name),) = reference.items()
-    return kind, str(name)

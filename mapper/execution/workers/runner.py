@@ -17,11 +17,12 @@ from typing import IO, Any, NamedTuple, NoReturn
 from mapper import jsonio
 from mapper.errors import ExecutionFailed, MachineMismatch, MapperError, MissingFeature, SystemRefused
 from mapper.execution.rings.layout import Layout
-from mapper.execution.rings.memory import Memory, anonymous_file
+from mapper.execution.rings.memory import Memory
 from mapper.execution.workers.environment import environment
 from mapper.execution.workers.nursery import Nursery, ended_so
 from mapper.execution.workers.post import Post
 from mapper.execution.workers.replica import Counters, Job
+from mapper.host.anonymous import anonymous_file
 from mapper.machine.pus import format_pus
 from mapper.plans.timeline import Doing
 

@@ -17,14 +17,15 @@ import torch
 
 from mapper.errors import SystemRefused
 from mapper.execution.place import Places
-from mapper.execution.rings.memory import PAGE_BYTES, anonymous_file
+from mapper.execution.rings.memory import PAGE_BYTES
 from mapper.execution.rings.nodes import Known, NodeOf, nodes_by_number, nodes_for
-from mapper.execution.sources.source import Source
+from mapper.host.anonymous import anonymous_file
 from mapper.host.memory import Call, Mode, bind, node_of, nodes_here, system_call
 from mapper.machine.pus import format_pus
 from mapper.plans.model import Plan
 from mapper.program.model import Program
 from mapper.program.weights import laid_out, write_weights
+from mapper.sources.source import Source
 
 Files = Mapping[tuple[int, int], int]
 """The descriptor of the weights of each replica, by stage and replica."""

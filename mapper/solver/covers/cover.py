@@ -180,6 +180,16 @@ def cover(
     return Covers(layers, costs, period_s, cores, cores_per_group, stages is not None)
 
 
+def fewest_from(
+    costs: Intervals, period_s: float, begin: NDArray[np.bool_], *, cores: int, cores_per_group: int,
+    max_replicas: int | None = None,
+) -> Layer:  # fmt: skip
+    """A narrow pass that begins at any of the ideals in `begin`: the fewest cores from one of these to each ideal,
+    `cores` + 1 where there is no way, and of such ways the least latency."""
+    asked = Asked(period_s, costs.latency_s, 1.0, math.inf, cores, cores_per_group, max_replicas or UNLIMITED, None)
+    return (_numpy_from if _COMPILED is None else _compiled_from)(costs, asked, begin)
+
+
 def relative(values: Array, unit: float) -> Array:
     """`values` in units of `unit`; a unit of 0 leaves no room for any."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -273,6 +283,29 @@ def _compiled_narrow_pass(costs: Intervals, asked: Asked) -> tuple[Layer, ...]:
     fewest = np.where(np.isfinite(least[:, :, 0]), 0, asked.cores + 1).astype(np.int32)
     _run(_COMPILED[1], costs, asked, (fewest, least, pair, option))
     return tuple(Layer(*layer) for layer in zip(least, pair, option, fewest, strict=True))
+
+
+def _compiled_from(costs: Intervals, asked: Asked, begin: NDArray[np.bool_]) -> Layer:
+    """The narrow pass in C, from several ideals."""
+    assert _COMPILED is not None
+    least, pair, option = _layers(len(costs.begin) - 1, asked, 1)
+    least[0, :, 0] = np.where(begin, 0.0, np.inf)
+    fewest = np.where(begin, 0, asked.cores + 1).astype(np.int32)[None]
+    _run(_COMPILED[1], costs, asked, (fewest, least, pair, option))
+    return Layer(least[0], pair[0], option[0], fewest[0])
+
+
+def _numpy_from(costs: Intervals, asked: Asked, begin: NDArray[np.bool_]) -> Layer:
+    """The same in numpy, by a pass that is not narrow."""
+    least, pair, option = (array[0] for array in _layers(len(costs.begin) - 1, asked, asked.cores + 1))
+    least[:] = np.where(begin, 0.0, np.inf)[:, None]
+    taken = cores_taken(costs, asked.period_s, asked.cores_per_group, asked.max_replicas, asked.cores)
+    _numpy_layer(costs, taken, relative(asked.values, asked.unit), least, Layer(least, pair, option), asked)
+    reached = np.isfinite(least)
+    fewest = np.where(reached.any(axis=1), reached.argmax(axis=1), asked.cores + 1).astype(np.int32)
+    at = np.minimum(fewest, asked.cores)[:, None]
+    ways = np.take_along_axis(pair, at, axis=1), np.take_along_axis(option, at, axis=1)
+    return Layer(np.take_along_axis(least, at, axis=1), *ways, fewest)
 
 
 def _run(function: Any, costs: Intervals, asked: Asked, out: Sequence[NDArray[Any]]) -> None:

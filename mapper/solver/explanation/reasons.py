@@ -39,6 +39,12 @@ def reason(plan: Plan, mine: Binding, other: Evaluation, account: Binding) -> st
     bound = next((m for m in account.memory if m.name in account.names), None)
     if bound is not None:
         return _memory(bound, account)
+    link = next((x for x in account.links if x.name in account.names), None)
+    if link is not None:
+        return (
+            f"{link.name} binds: it carries {format_bytes(link.bytes)} an item at {format_bytes(link.bytes_per_s)}/s, "
+            f"which takes {format_seconds(link.period_s)}"
+        )
     return _largest(mine, account)
 
 

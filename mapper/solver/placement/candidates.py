@@ -15,8 +15,10 @@ from mapper.errors import Infeasible
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.machine.parts import DISTANCES, Distance
+from mapper.plans.evaluate import Placed
 from mapper.solver.covers.near_cover import room_for
 from mapper.solver.covers.nearness import Rises, likely_rises, slower_s, sure_rises
+from mapper.solver.placement.hosts import Homes
 from mapper.solver.problem import Limits, Solution
 from mapper.solver.search.least_period import alike, least_period, throughput
 from mapper.solver.search.request import Manner
@@ -50,7 +52,8 @@ class Wanted:
 @dataclass(frozen=True)
 class Candidate:
     """Stages to be placed, and where they are from: the space, the limits and the manner of the search, and, where
-    groups are part of it (`nearness`), by how much loads rise. `proves`: its bound holds for every plan."""
+    groups are part of it (`nearness`), by how much loads rise. `proves`: its bound holds for every plan. `homes`: on
+    which of several hosts its stages would do well; `placed`: its cores, where they are known."""
 
     solution: Solution
     space: Space
@@ -58,6 +61,8 @@ class Candidate:
     manner: Manner = "any"
     rises: Rises | None = None
     proves: bool = False
+    homes: Homes | None = None
+    placed: tuple[Placed, ...] | None = None
 
     @property
     def spread(self) -> bool:
@@ -69,7 +74,7 @@ class Candidate:
         """The same for candidates that are the same when they are placed."""
         found = (self.solution, self.solution.strict)
         stages = [[(s.ops, s.config, s.replicas, s.exclusive) for s in x.stages] for x in found if x is not None]
-        return (self.spread, *(tuple(x) for x in stages))
+        return (self.spread, self.homes, self.placed, *(tuple(x) for x in stages))
 
 
 def starts(case: Case, wanted: Wanted, proof_s: float) -> list[Candidate]:
@@ -78,7 +83,7 @@ def starts(case: Case, wanted: Wanted, proof_s: float) -> list[Candidate]:
 
     Raises: Infeasible.
     """
-    if wanted.limits.node_memory_bytes is None or case.table.spread_s is None:
+    if wanted.limits.node_memory_bytes is None or case.table.spread_s is None or case.machine.counts["hosts"] > 1:
         own = throughput(case.space, wanted.limits, wanted.near_optimal, wanted.tolerance, proof_s=proof_s)
         return [Candidate(own, case.space, wanted.limits)]
     found = list(_best(case.space, wanted, proof_s=proof_s))
@@ -163,6 +168,12 @@ def tighter(candidate: Candidate, wanted: Wanted, limits: Limits) -> Candidate |
     """The best plan of the same space and manner under other `limits`, or None."""
     wanted = replace(wanted, limits=limits)
     return next(_best(candidate.space, wanted, candidate.manner, rises=candidate.rises, proves=False), None)
+
+
+def fewer(case: Case, wanted: Wanted, cores: int) -> Candidate | None:
+    """The best plan in at most so many cores, or None."""
+    limits = replace(wanted.limits, max_cores=cores)
+    return next(_best(case.space, replace(wanted, limits=limits)), None)
 
 
 def _best(

@@ -8,15 +8,21 @@ that limit is drawn tighter by as much and the search asked again; its first bou
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mapper.cost.residency import DRAM
-from mapper.errors import NoPlanInTime
-from mapper.plans.evaluate import Evaluation, evaluate
+from mapper.errors import Infeasible, NoPlanInTime
+from mapper.machine.hosts import feeder_host, on_host
+from mapper.plans.check import placed_of
+from mapper.plans.evaluate import Evaluation, Placed, evaluate
+from mapper.plans.hosts import LINK
 from mapper.plans.model import Predicted
-from mapper.solver.placement.candidates import Candidate, Case, Wanted, copies, near, others, starts, tighter
-from mapper.solver.placement.place import Held, Unplaceable, place
+from mapper.solver.placement.candidates import Candidate, Case, Wanted, copies, fewer, near, others, starts, tighter
+from mapper.solver.placement.floor import Held
+from mapper.solver.placement.over_hosts import over_hosts
+from mapper.solver.placement.place import Unplaceable, place
 from mapper.solver.problem import Limits, Solution, StageChoice
 from mapper.solver.search.space import Space
 from mapper.solver.stage import cores_of
@@ -30,6 +36,8 @@ TRIES = 5
 """How often limits are tightened."""
 PROOF_S = 10.0
 """Seconds that go into a proof where there are too many ideals to search all, if the user sets no time limit."""
+HALVINGS = 7
+"""How often the cores are halved between those of the first host and all, where the network limits plans."""
 KEPT = 1 + 1e-7
 """A limit counts as kept up to this factor: less than what `plans.check` allows."""
 
@@ -69,15 +77,31 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
     best: Fitting | None = None
     missed: dict[Candidate, Miss] = {}
     solution = first[0].solution
-    found = itertools.chain(first, near(case, wanted, solution), others(case, wanted, solution))
+
+    def best_s() -> float:
+        return best.best_period_s if best is not None else math.inf
+
+    def alone(one: Case, fewer: Limits) -> tuple[Solution, tuple[Placed, ...]] | None:
+        return _alone(one, fewer, near_optimal, tolerance)
+
+    found = itertools.chain(
+        first,
+        over_hosts(case, wanted, solution, best_s, alone),
+        near(case, wanted, solution),
+        others(case, wanted, solution),
+    )
+    crowded = False
     for candidate in _distinct(found, case.space):
         attempt = _attempt(case, candidate, limits, near_optimal)
         best = _better(best, attempt, near_optimal)
         missed |= {candidate: attempt} if isinstance(attempt, Miss) else {}
+        crowded = crowded or _is_crowded(attempt)
         if candidate.proves:
             goal, bound_s = candidate.solution.best_period_s, max(bound_s, candidate.solution.bound_s)
         if _within(best, goal, enough) or (best is not None and case.space.stop.reached):
             break  # the next one would be searched for
+    if crowded and not _within(best, goal, enough):
+        best = _nearer_home(case, wanted, limits, near_optimal, best)
     if case.space.stop.reached and not case.space.stop.interrupted and not _within(best, goal, enough):
         for candidate in copies(case, wanted):
             best = _better(best, _attempt(case, candidate, limits, near_optimal), near_optimal)
@@ -90,6 +114,41 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
             advice="A limit a few percent wider leaves room for distances and the borders of nodes.",
         )
     return replace(best, bound_s=min(bound_s, best.best_period_s))
+
+
+def _alone(
+    one: Case, limits: Limits, near_optimal: float, tolerance: float
+) -> tuple[Solution, tuple[Placed, ...]] | None:
+    """What is planned for one of several hosts; None where nothing is."""
+    try:
+        found = fitting(one, limits, limits, near_optimal, tolerance)
+    except (Infeasible, NoPlanInTime):
+        return None
+    return found.solution, tuple(placed_of(stage, one.machine) for stage in found.evaluation.stages)
+
+
+def _is_crowded(attempt: Fitting | Miss) -> bool:
+    """Whether the network between hosts is what limits a plan."""
+    return isinstance(attempt, Fitting) and attempt.evaluation.predicted.limited_by.startswith(LINK)
+
+
+def _nearer_home(
+    case: Case, wanted: Wanted, limits: Limits, near_optimal: float, best: Fitting | None
+) -> Fitting | None:
+    """`best`, or a better plan with fewer cores, so that fewer items leave the first host: the more cores, the less the
+    stages take, and the more crosses the network."""
+    machine = case.machine
+    low = len(on_host(machine, feeder_host(machine)).cores)
+    high = min(case.space.problem.cores, wanted.limits.max_cores or case.space.problem.cores)
+    for _ in range(HALVINGS):
+        middle = (low + high) // 2
+        if not low < middle < high or case.space.stop.reached:
+            break
+        candidate = fewer(case, wanted, middle)
+        attempt = _attempt(case, candidate, limits, near_optimal) if candidate is not None else None
+        best = _better(best, attempt, near_optimal)
+        low, high = (low, middle) if attempt is not None and _is_crowded(attempt) else (middle, high)
+    return best
 
 
 def _distinct(found: Iterator[Candidate], space: Space) -> Iterator[Candidate]:
@@ -154,6 +213,9 @@ def _placed(case: Case, candidate: Candidate, near_optimal: float) -> tuple[Eval
     is taken instead.
     """
     solution = candidate.solution
+    if candidate.placed is not None:
+        known = evaluate(case.graph, case.machine, case.table, candidate.placed)
+        return known, known.predicted.period_s, True
     chosen, complete = _on_cores(case, solution.stages, candidate)
     if solution.strict is None:
         return chosen, chosen.predicted.period_s, complete
@@ -172,7 +234,7 @@ def _on_cores(case: Case, stages: tuple[StageChoice, ...], candidate: Candidate)
     held = Held(weights, tuple(s.memory_bytes for s in stages), most - on_all) if most is not None else None
     if spread:  # no node serves more than another
         stages = tuple(replace(stage, dram_bytes=0.0) for stage in stages)
-    placed, complete = place(case.graph, case.machine, case.space.problem, stages, held)
+    placed, complete = place(case.graph, case.machine, case.space.problem, stages, held, candidate.homes)
     if spread:
         far = [True] * len(placed)
         if most is None:

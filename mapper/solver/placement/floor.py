@@ -22,6 +22,18 @@ class Unit:
     cores: int
 
 
+@dataclass(frozen=True)
+class Held:
+    """What the stages hold in memory: whole weights, once a node, and what each replica holds besides; bytes.
+
+    `most`: of a node.
+    """
+
+    weights: tuple[float, ...]
+    replica: tuple[float, ...]
+    most: float
+
+
 def units_of(problem: Problem, stages: Sequence[StageChoice]) -> list[Unit]:
     """The units of `stages`, in their order. Parts of a group that a stage has to itself are one unit a group."""
     size, units = problem.cores_per_group, []
@@ -86,3 +98,7 @@ class Floor:
         """Free cores of a NUMA node."""
         homes = self.machine.node_of_group
         return sum(len(cores) for group, cores in enumerate(self.free) if homes[group] == node)
+
+    def host(self, group: int) -> int:
+        """The host that has a group."""
+        return self.machine.nodes[self.machine.node_of_group[group]].host

@@ -183,7 +183,7 @@ def nearer(around: Neighbourhood, seats: Seats) -> Seats:
         for moved in _moves(around, seats):
             tried += 1
             cost = around.cost(moved)
-            if _less(cost, best):
+            if less(cost, best):
                 seats, best, improved = moved, cost, True
                 break
             if tried >= MOST_MOVES:
@@ -191,7 +191,7 @@ def nearer(around: Neighbourhood, seats: Seats) -> Seats:
     return seats
 
 
-def _less(cost: tuple[float, float, float], best: tuple[float, float, float]) -> bool:
+def less(cost: tuple[float, float, float], best: tuple[float, float, float]) -> bool:
     """Whether `cost` is less in the first figure that differs noticeably."""
     for a, b in zip(cost, best, strict=True):
         if a < b * BETTER or b < a * BETTER:

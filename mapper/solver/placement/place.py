@@ -11,14 +11,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mapper.errors import NoPlanInTime
 from mapper.graph.model import Graph
+from mapper.machine.hosts import cores_of, host_numbers, on_host
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Placed
-from mapper.solver.placement.floor import Floor, Replica, Unit, unit_of, units_of
+from mapper.solver.placement.floor import Floor, Held, Replica, Unit, unit_of, units_of
+from mapper.solver.placement.hosts import Field, Homes, Hosts, hosts_of_units
 from mapper.solver.placement.nearer import BETTER, Seats, nearer, neighbourhood
 from mapper.solver.placement.together import together
 from mapper.solver.problem import Problem, StageChoice
@@ -37,15 +39,6 @@ Kind = list[Unit]
 
 class Unplaceable(Exception):
     """There are cores enough, but not in groups or nodes of the right size."""
-
-
-@dataclass(frozen=True)
-class Held:
-    """What the stages hold in memory: whole weights, once a node, and what each replica holds besides; bytes."""
-
-    weights: tuple[float, ...]
-    replica: tuple[float, ...]
-    most: float
 
 
 @dataclass(frozen=True)
@@ -70,12 +63,76 @@ class _Demand:
 
 
 def place(
-    graph: Graph, machine: Machine, problem: Problem, stages: Sequence[StageChoice], held: Held | None = None
-) -> tuple[tuple[Placed, ...], bool]:
+    graph: Graph, machine: Machine, problem: Problem, stages: Sequence[StageChoice], held: Held | None = None,
+    homes: Homes | None = None,
+) -> tuple[tuple[Placed, ...], bool]:  # fmt: skip
     """Cores for every replica of `stages`, and whether the choice among equals is complete (deterministic).
 
-    `held` limits the memory of each node. Raises: Unplaceable where the replicas do not fit groups or nodes.
+    `held` limits the memory of each node; `homes` say on which of several hosts each stage would do well. Raises:
+    Unplaceable where the replicas do not fit groups, nodes or hosts.
     """
+    if len(host_numbers(machine)) == 1:
+        return _place_on_host(graph, machine, problem, stages, held)
+    units = units_of(problem, stages)
+    around = neighbourhood(machine, problem, stages, units, still=False)
+    hosts = hosts_of_units(Field(graph, machine, problem, stages, units, around, held), homes)
+    if hosts is None:
+        raise Unplaceable
+    cores, complete = _on_hosts(graph, machine, problem, stages, held, units, hosts)
+    return _placed(graph, problem, stages, cores), complete
+
+
+def _on_hosts(
+    graph: Graph, machine: Machine, problem: Problem, stages: Sequence[StageChoice], held: Held | None,
+    units: Sequence[Unit], hosts: Hosts,
+) -> tuple[dict[Replica, tuple[int, ...]], bool]:  # fmt: skip
+    """Cores for every replica, host by host, each with what it has of the stages."""
+    cores: dict[Replica, tuple[int, ...]] = {}
+    complete = True
+    for position, number in enumerate(host_numbers(machine)):
+        mine: dict[int, list[int]] = {}
+        for unit, host in zip(units, hosts, strict=True):
+            if host == position:
+                mine.setdefault(unit.stage, []).extend(unit.replicas)
+        if not mine:
+            continue
+        own = [replace(stages[s], replicas=len(replicas)) for s, replicas in sorted(mine.items())]
+        holds = held and Held(tuple(held.weights[s] for s in sorted(mine)),
+                              tuple(held.replica[s] for s in sorted(mine)), held.most)  # fmt: skip
+        inside = {v for stage in own for v in stage.ops}
+        placed, whole = _place_on_host(
+            _graph_of(graph, inside), on_host(machine, number), _problem_of(problem, inside), own, holds
+        )
+        complete, numbers = complete and whole, cores_of(machine, number)
+        for (s, replicas), found in zip(sorted(mine.items()), placed, strict=True):
+            for r, taken in zip(replicas, found.replicas, strict=True):
+                cores[s, r] = tuple(numbers[core] for core in taken)
+    return cores, complete
+
+
+def _graph_of(graph: Graph, ops: set[int]) -> Graph:
+    """`graph` with what its `ops` hand to each other only."""
+    names = {graph.ops[v].name for v in ops}
+    kept = [(tensor, tuple(r for r in tensor.readers if r in names)) for tensor in graph.tensors]
+    tensors = tuple(
+        tensor.model_copy(update={"readers": readers})
+        for tensor, readers in kept
+        if tensor.producer in names and readers
+    )
+    return graph.model_copy(update={"tensors": tensors})
+
+
+def _problem_of(problem: Problem, ops: set[int]) -> Problem:
+    """`problem` with what its `ops` hand to each other only."""
+    kept = [(tensor, tuple(r for r in tensor.readers if r in ops)) for tensor in problem.tensors]
+    tensors = tuple(replace(tensor, readers=readers) for tensor, readers in kept if tensor.producer in ops and readers)
+    return replace(problem, tensors=tensors)
+
+
+def _place_on_host(
+    graph: Graph, machine: Machine, problem: Problem, stages: Sequence[StageChoice], held: Held | None
+) -> tuple[tuple[Placed, ...], bool]:
+    """`place` on a machine of one host."""
     units = units_of(problem, stages)
     alike = _demand(machine, stages, _alike(units), {}, held)
     if len(machine.nodes) == 1 and held is None:
@@ -95,7 +152,14 @@ def place(
         if around.meetings and around.cost(found)[0] > around.target_s / BETTER:
             found = nearer(around, together(around, found))
         cores = _seated(machine, units, found)
-    placed = tuple(
+    return _placed(graph, problem, stages, cores), complete
+
+
+def _placed(
+    graph: Graph, problem: Problem, stages: Sequence[StageChoice], cores: dict[Replica, tuple[int, ...]]
+) -> tuple[Placed, ...]:
+    """`stages` on their cores."""
+    return tuple(
         Placed(
             tuple(graph.ops[v].name for v in stage.ops),
             problem.configs[stage.config],
@@ -103,7 +167,6 @@ def place(
         )
         for s, stage in enumerate(stages)
     )
-    return placed, complete
 
 
 def _seats(machine: Machine, units: Sequence[Unit], cores: dict[Replica, tuple[int, ...]]) -> Seats:

@@ -183,14 +183,21 @@ def _filled(
 def _put(floor: Floor, unit: Unit, groups: Iterable[int], preference: Preference) -> bool:
     """Places `unit` on those of `groups` that it prefers, one after the other; False where too few have room."""
     trial, chosen, usable = floor.copy(), list[int](), [g for g in groups if floor.has_room(g, unit)]
+    usable = _of_roomy_hosts(floor, unit, usable)
     for _ in range(max(1, unit.groups)):
-        left = [g for g in usable if g not in chosen]
+        left = [g for g in usable if g not in chosen and (not chosen or floor.host(g) == floor.host(chosen[0]))]
         if not left:
             return False
         chosen.append(min(left, key=lambda g: preference(trial, unit, g)))
         trial.free[chosen[-1]], trial.turn = [], chosen[-1]
     floor.put(unit, chosen)
     return True
+
+
+def _of_roomy_hosts(floor: Floor, unit: Unit, groups: list[int]) -> list[int]:
+    """Those of `groups` whose host has as many of them as the unit needs: a team never spans hosts."""
+    hosts = [floor.host(group) for group in groups]
+    return [group for group, host in zip(groups, hosts, strict=True) if hosts.count(host) >= unit.groups]
 
 
 def _in_one_node(floor: Floor, units: list[Unit]) -> Floor | None:

@@ -106,24 +106,31 @@ def _proved(space: Space, found: Solution, limits: Limits, near_optimal: float, 
     return replace(renamed(best, space.exact.restore), bound_s=bound_s, passes=found.passes)
 
 
-def alike(space: Space, parts: int, limits: Limits, near_optimal: float, tolerance: float) -> Solution:
-    """The least period of plans that are the same on each of `parts` equal parts of the machine. The bound is that of
-    such plans only.
+def alike(
+    space: Space, parts: int, limits: Limits, near_optimal: float, tolerance: float, each: Space | None = None
+) -> Solution:
+    """The least period of plans that are the same on each of `parts` equal parts of the machine, or in each of so many
+    places that are at least as large as `each` says. The bound is that of such plans only.
 
     Raises: Infeasible.
     """
+    part = each or space.part(parts)
+    known = limits.configurations or space.problem.configs
+    fitting = tuple(config for config in known if config.groups <= part.problem.groups)
+    smaller = replace(shared_limits(limits, parts), configurations=fitting)
+    return multiplied(throughput(part, smaller, near_optimal, tolerance), parts)
+
+
+def shared_limits(limits: Limits, parts: int) -> Limits:
+    """`limits` of one of so many parts that are planned alike. Raises: Infeasible where they leave nothing."""
     if any(number and number < parts for number in (limits.max_replicas, limits.max_cores)):
         _none()
-    part = space.part(parts)
-    known = limits.configurations or space.problem.configs
-    smaller = replace(
+    return replace(
         limits,
         max_replicas=limits.max_replicas and limits.max_replicas // parts,
         max_cores=limits.max_cores and limits.max_cores // parts,
         min_throughput_per_s=limits.min_throughput_per_s and limits.min_throughput_per_s / parts,
-        configurations=tuple(config for config in known if config.groups <= part.problem.groups),
     )
-    return multiplied(throughput(part, smaller, near_optimal, tolerance), parts)
 
 
 def least_latency(space: Space, limits: Limits, tolerance: float = PRECISION) -> tuple[float, float]:

@@ -9,9 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
+from mapper.machine.model import Machine
 from mapper.solver.covers.ideals import Ideals, all_ideals, ideals, most_ideals
 from mapper.solver.covers.intervals import Intervals, intervals
-from mapper.solver.problem import Limits, Problem, shared
+from mapper.solver.problem import Limits, Problem, shared, sized
 from mapper.solver.reductions.blocks import Blocked, blocked, floor_of, lowered
 from mapper.solver.reductions.coarsen import coarsen
 from mapper.solver.reductions.reduce import Reduction, merge, reduce
@@ -141,10 +142,18 @@ class Space:
 
     def part(self, parts: int) -> Space:
         """The space of one of `parts` equal parts of the machine."""
+        return self.changed(lambda problem: shared(problem, parts))
+
+    def sized(self, machine: Machine) -> Space:
+        """The space of the part `machine` of the machine."""
+        return self.changed(lambda problem: sized(problem, machine))
+
+    def changed(self, change: Callable[[Problem], Problem]) -> Space:
+        """The same stages at the same costs, with what `change` makes of the machine's size."""
         part = self._copy()
         part.blocked = None
-        part.problem = shared(self.problem, parts)
-        part.exact = replace(self.exact, problem=shared(self.exact.problem, parts))
-        reduced = replace(self.reduction, problem=shared(self.reduction.problem, parts))
+        part.problem = change(self.problem)
+        part.exact = replace(self.exact, problem=change(self.exact.problem))
+        reduced = replace(self.reduction, problem=change(self.reduction.problem))
         part.reduction = part.exact if self.reduction is self.exact else reduced
         return part

@@ -12,6 +12,7 @@ from mapper.cost.configurations import configurations
 from mapper.errors import UsageError
 from mapper.jsonio import Record
 from mapper.machine.changes import MARK, changed
+from mapper.machine.cluster_file import AT, is_several
 from mapper.machine.files import load_machine
 from mapper.machine.model import Machine
 from mapper.solver.placement.strategies import OPTIMAL, STRATEGIES, strategy_called
@@ -86,10 +87,11 @@ def _variants(topos: Sequence[str], figures: Sequence[Figures]) -> Iterator[Vari
             yield Variant(topo, pairs, changed(machine, text) if text else machine)
 
 
-def dimensions(vary: Sequence[str], topo: str | None = None, batch: int = 1) -> Dimensions:
+def dimensions(vary: Sequence[str], topo: str | None = None, batch: int = 1, link: str | None = None) -> Dimensions:
     """The dimensions that the texts of `--vary` name; those without values take what the machines suggest.
 
-    `topo` and `batch` are those where they do not vary. Raises: UsageError; what `load_machine` raises.
+    `topo` and `batch` are those where they do not vary; `link` is the network of machines that are several hosts.
+    Raises: UsageError; what `load_machine` raises.
     """
     given = _given(vary)
     if TOPO in given and not given[TOPO]:
@@ -103,12 +105,22 @@ def dimensions(vary: Sequence[str], topo: str | None = None, batch: int = 1) -> 
     if bare:
         raise UsageError(f"--vary {bare[0]} needs its values, such as --vary {FIGURE}l2_bytes=1MiB,2MiB")
     figures = [Figures(name=n.removeprefix(FIGURE), values=v) for n, v in given.items() if n.startswith(FIGURE)]
-    found = Dimensions(topos=given.get(TOPO) or (topo or "host",), figures=tuple(figures), batches=(batch,))
+    topos = given.get(TOPO) or (topo or "host",)
+    topos = topos if link is None else _linked(topos, link)
+    found = Dimensions(topos=topos, figures=tuple(figures), batches=(batch,))
     machines = [variant.machine for variant in found.machines()]
     usual = _usual(machines)
     chosen: dict[str, tuple[str, ...]] = {name: values or usual[name] for name, values in given.items()
                                           if name != TOPO and not name.startswith(FIGURE)}  # fmt: skip
     return _filled(found, chosen)
+
+
+def _linked(topos: Sequence[str], link: str) -> tuple[str, ...]:
+    """`topos`, those of several hosts with `link` between them. Raises: UsageError where all are one host."""
+    several = [is_several(topo) or load_machine(topo).counts["hosts"] > 1 for topo in topos]
+    if not any(several):
+        raise UsageError(f"--link {link}: no machine of {', '.join(topos)} is several hosts")
+    return tuple(f"{topo}{AT}{link}" if each else topo for topo, each in zip(topos, several, strict=True))
 
 
 def _given(vary: Sequence[str]) -> dict[str, tuple[str, ...]]:

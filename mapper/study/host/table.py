@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from mapper.errors import MapperError
 from mapper.execution.reference import torch_threads
-from mapper.execution.sources.source import realised_source
 from mapper.machine.model import Machine
 from mapper.plans.latency import percentiles
 from mapper.plans.model import Plan
 from mapper.plans.source import graph_of_source
+from mapper.sources.source import realised_source
 from mapper.study.bench import starters_of
 from mapper.study.contenders import Field
 from mapper.study.executed import DISTINCT_ITEMS, ExecutedPlan

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from mapper.execution.place import Places
-from mapper.execution.rings.layout import Layout, lay_out, stage_programs
+from mapper.execution.rings.layout import Layout, lay_out
 from mapper.execution.rings.memory import PAGE_BYTES, Memory
 from mapper.execution.rings.nodes import place_rings, ring_nodes
 from mapper.host.memory import Mode, nodes_here, nodes_of, policy_error
 from mapper.plans.model import Plan
+from mapper.sources.stages import stage_programs
 from tests.execution import models
 from tests.tracing import cuts, machine_of, plan_for
 

@@ -12,11 +12,12 @@ import torch
 
 from mapper.backends.registry import Loaded
 from mapper.errors import BadInput
-from mapper.execution.rings.layout import Layout, lay_out, stage_programs
+from mapper.execution.rings.layout import Layout, lay_out
 from mapper.execution.rings.memory import Memory, Semaphore
 from mapper.execution.rings.ring import FEEDER_ID, Consumer, Producer
 from mapper.execution.workers.replica import Counters, Job, StageFailed, _Replica, _RunOver
 from mapper.plans.timeline import Doing
+from mapper.sources.stages import stage_programs
 from tests.execution import models
 from tests.tracing import cuts, plan_for
 

@@ -11,13 +11,13 @@ import torch
 
 from mapper.execution.executor import Executor
 from mapper.execution.place import Places
-from mapper.execution.rings.layout import stage_programs
-from mapper.execution.sources.source import source_of
 from mapper.execution.workers.weights import placed_weights
 from mapper.host.memory import Mode
 from mapper.machine.synthetic import synthetic
 from mapper.plans.model import Plan, WeightPlace
 from mapper.program.weights import map_weights
+from mapper.sources.source import source_of
+from mapper.sources.stages import stage_programs
 from tests.execution.models import mlp
 from tests.tracing import cuts, plan_for
 

@@ -7,9 +7,7 @@ the model gave for it). All of it is data: nothing in a bundle is imported, unpi
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import BinaryIO
 import torch
 
 from mapper import jsonio
-from mapper.errors import BadInput, SystemRefused
+from mapper.errors import BadInput
 from mapper.plans.file import load_plan, plan_text
 from mapper.plans.model import Plan
 from mapper.program.model import SCHEMA, Program
@@ -60,36 +58,11 @@ def write_bundle(path: Path, program: Program, weights: Tensors, plan: Plan, sam
         raise BadInput(str(path), "is there already, and is no bundle")
     _check(program, plan, sample, str(path))
     needed = laid_out(program, weights, str(path))
-    temporary = None
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        jsonio.write_text(temporary / PROGRAM, jsonio.dumps(jsonio.plain(program)))
-        save_weights(temporary / WEIGHTS, needed)
-        jsonio.write_text(temporary / PLAN, plan_text(plan))
-        save_weights(temporary / SAMPLE, _named(sample))
-        temporary.chmod(0o755)
-        _replace(temporary, path)
-    except OSError as error:
-        raise SystemRefused(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        if temporary is not None and temporary.exists():
-            shutil.rmtree(temporary)
-
-
-def _replace(new: Path, path: Path) -> None:
-    """Puts the folder `new` in the place of `path`; the old one stays whole until then."""
-    if not path.exists():
-        new.rename(path)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-    path.rename(old / "bundle")
-    try:
-        new.rename(path)
-    except OSError:
-        (old / "bundle").rename(path)
-        raise
-    finally:
-        shutil.rmtree(old)
+    with jsonio.replacing_folder(path) as made:
+        jsonio.write_text(made / PROGRAM, jsonio.dumps(jsonio.plain(program)))
+        save_weights(made / WEIGHTS, needed)
+        jsonio.write_text(made / PLAN, plan_text(plan))
+        save_weights(made / SAMPLE, _named(sample))
 
 
 def _named(sample: Sample) -> dict[str, torch.Tensor]:

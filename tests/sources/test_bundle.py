@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mapper.errors import BadInput, SystemRefused
-from mapper.execution.sources.bundle import Sample, open_bundle, write_bundle
 from mapper.program.rebuild import rebuild
+from mapper.sources.bundle import Sample, open_bundle, write_bundle
 from tests.execution.models import mlp, strides
 from tests.tracing import cuts, plan_for
 

@@ -13,14 +13,14 @@ import torch
 
 from mapper import jsonio
 from mapper.errors import BadInput, SystemRefused
-from mapper.execution.rings.memory import anonymous_file
-from mapper.execution.sources.bundle import Bundle, open_bundle
-from mapper.execution.sources.onnx import is_onnx, realised_onnx
+from mapper.host.anonymous import anonymous_file
 from mapper.plans.model import Plan
 from mapper.program.columns import with_columns
 from mapper.program.model import Program
 from mapper.program.realise import COLUMNS, Options
 from mapper.program.weights import laid_out, write_weights
+from mapper.sources.bundle import Bundle, open_bundle
+from mapper.sources.onnx import is_onnx, realised_onnx
 
 Tensors = Mapping[str, torch.Tensor]
 Item = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]

@@ -1,0 +1,1 @@
+"""Hosts: a plan over several machines, each with its part of it, under torch.distributed's elastic launcher."""

@@ -1,0 +1,1 @@
+"""Exporters: a plan for the runtimes that people have, one module a target; and their mappings read back."""
