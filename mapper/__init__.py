@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from mapper.errors import MapperError as MapperError
     from mapper.execution.executor import Executor as Executor
     from mapper.execution.feeding.batcher import Batcher as Batcher
+    from mapper.execution.hosts.run import run_host as run_host
     from mapper.execution.run import run as run
+    from mapper.exporters.export import export as export
+    from mapper.exporters.mappings.read import import_mapping as import_mapping
     from mapper.graph.importers.load import load_graph as load_graph
     from mapper.graph.trace import trace as trace
+    from mapper.machine.cluster import cluster as cluster
     from mapper.machine.diff import compare as compare_machines
     from mapper.machine.discover import discover as discover
     from mapper.machine.files import load_machine as load_machine
@@ -70,12 +74,15 @@ _HOMES = {
     "bench": "mapper.study.bench",
     "check": "mapper.plans.check",
     "check_problem_plan": "mapper.plans.problem_check",
+    "cluster": "mapper.machine.cluster",
     "compare_machines": "mapper.machine.diff:compare",
     "discover": "mapper.machine.discover",
     "explain": "mapper.solver.explanation.explain",
+    "export": "mapper.exporters.export",
     "explore": "mapper.study.exploration.explore",
     "front": "mapper.solver.front",
     "graph_of_source": "mapper.plans.source",
+    "import_mapping": "mapper.exporters.mappings.read",
     "load_graph": "mapper.graph.importers.load",
     "load_machine": "mapper.machine.files",
     "load_plan": "mapper.plans.file",
@@ -91,6 +98,7 @@ _HOMES = {
     "restrict": "mapper.machine.restrict",
     "roofline": "mapper.cost.roofline",
     "run": "mapper.execution.run",
+    "run_host": "mapper.execution.hosts.run",
     "save_machine": "mapper.machine.files",
     "save_plan": "mapper.plans.file",
     "save_problem_plan": "mapper.plans.problem_plan",
@@ -104,10 +112,11 @@ _HOMES = {
 
 __all__ = [
     "Arrivals", "Batcher", "Dimensions", "Executor", "Limits", "MapperError", "__version__", "against", "bench",
-    "check", "check_problem_plan", "compare_machines", "discover", "explain", "explore", "front", "graph_of_source",
-    "load_graph", "load_machine", "load_plan", "load_problem_plan", "load_profile", "open_bundle", "plan",
-    "plan_pipedream", "plan_problem", "profile", "profile_costs", "read_problem", "restrict", "roofline", "run",
-    "save_machine", "save_plan", "save_problem_plan", "save_profile", "simulate", "trace", "tune", "write_bundle",
+    "check", "check_problem_plan", "cluster", "compare_machines", "discover", "explain", "explore", "export",
+    "front", "graph_of_source", "import_mapping", "load_graph", "load_machine", "load_plan",
+    "load_problem_plan", "load_profile", "open_bundle", "plan", "plan_pipedream", "plan_problem", "profile",
+    "profile_costs", "read_problem", "restrict", "roofline", "run", "run_host", "save_machine", "save_plan",
+    "save_problem_plan", "save_profile", "simulate", "trace", "tune", "write_bundle",
 ]  # fmt: skip
 
 

@@ -15,12 +15,11 @@ from mapper.cli.source import MODEL, Batch, Columns, Length, Seed, TrustFile, We
 
 if TYPE_CHECKING:
     from mapper.cost.table import CostTable
-    from mapper.exporters.mapping import Work
+    from mapper.exporters.mappings.mapping import Work
     from mapper.graph.model import Graph
     from mapper.machine.model import Machine
     from mapper.plans.model import ModelRef, Plan, Request
 
-FORMATS = ("csv", "rankfile")
 AnyModel = Annotated[str | None, MODEL]
 Of = Annotated[
     Path | None,
@@ -41,6 +40,7 @@ def import_command(
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Make a plan of a mapping that another tool or a person made, to check, simulate, explain and run it."""
+    from mapper.exporters.mappings.read import import_mapping
     from mapper.jsonio import plain
     from mapper.plans.file import load_plan, save_plan
     from mapper.reports.plan import plan_text
@@ -54,7 +54,9 @@ def import_command(
         else:
             _refuse_said(options, columns, bandwidth)
             work = _work_of(planned, machine, model, graph, trust, costs, backend, progress)
-        made = _imported(file, kind, work, planned)
+        made = import_mapping(
+            file, work.graph, work.machine, work.model, costs=work.table, request=work.request, kind=kind, of=planned
+        )
     if output is not None:
         save_plan(made, output)
     if json:
@@ -83,22 +85,6 @@ def _refuse_said(options: dict[str, Any], columns: list[str] | None, bandwidth: 
     given = [f"--{name}" for name in options] + ["--columns"] * bool(columns) + ["--bandwidth"] * bool(bandwidth)
     if given:
         raise UsageError(f"the plan of --of says that already: {', '.join(given)}")
-
-
-def _imported(file: Path, kind: str | None, work: Work, planned: Plan | None) -> Plan:
-    """The plan of the mapping in `file`. Raises: UsageError for an unknown format; BadInput."""
-    from mapper.errors import UsageError
-    from mapper.exporters.csv_mapping import read_csv
-    from mapper.exporters.mapping import imported_plan
-    from mapper.exporters.rankfile import is_rankfile, read_rankfile
-
-    if kind is not None and kind not in FORMATS:
-        raise UsageError(f"there is no format {kind!r} to import", advice=f"One of {', '.join(FORMATS)}.")
-    if (kind or FORMATS[is_rankfile(file)]) == "csv":
-        stages = read_csv(file, work.graph, work.machine)
-    else:
-        stages = read_rankfile(file, work.machine, [op.name for op in work.graph.ops], planned)
-    return imported_plan(stages, work, str(file))
 
 
 def _work(
@@ -169,7 +155,7 @@ def _whole(
     """All of it, with the costs of the machine where there are no others, and the back end that computes it."""
     from mapper.backends.registry import EAGER, backend_called
     from mapper.cost.roofline import roofline
-    from mapper.exporters.mapping import Work
+    from mapper.exporters.mappings.mapping import Work
 
     table = table or roofline(work, machine)
     default = "onnxruntime" if reference.source.endswith(".onnx") else EAGER

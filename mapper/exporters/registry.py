@@ -37,7 +37,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Target:
-    """A runtime that plans can be exported to. `write(export, path)` is in the module of exporters called `module`.
+    """A runtime that plans can be exported to. `write(export, path)` is in the module called `module`, room and name.
 
     `path` is a new folder, or for targets with a `suffix` a new file. `computes`: it takes the model along, and
     computes with one of `backends`, the first where the plan's own is none of them.
@@ -69,23 +69,23 @@ ONNX = frozenset({"onnxruntime", "openvino"})
 TARGETS = {
     target.name: target
     for target in (
-        Target("json", "stages, ops and workers as one JSON document", "json_file", suffix=".json"),
-        Target("csv", "a row an op: its stage, and cores and threads of each worker", "csv_file", suffix=".csv"),
-        Target("dot", "the stages and what flows between them, for Graphviz", "dot_file", suffix=".dot"),
-        Target("run-cpu", "the pinning, for torch.backends.xeon.run_cpu", "run_cpu"),
-        Target("numactl", "the pinning and the memory policy, for numactl", "numactl"),
-        Target("openmpi-rankfile", "the pinning, as a rankfile of Open MPI", "openmpi"),
-        Target("omp-places", "the pinning of OpenMP threads, as environment variables", "omp_places"),
-        Target("slurm", "the pinning, as a batch script of Slurm", "slurm"),
-        Target("kubernetes", "exclusive CPUs on one NUMA node, as Pods of Kubernetes", "kubernetes"),
-        Target("cpp", "a CMake project: C++ threads and libtorch", "cpp", True, ("eager", "inductor")),
-        Target("fastflow", "a CMake project: FastFlow and libtorch", "fastflow", True, ("eager", "inductor")),
-        Target("onnxruntime", "stages as ONNX models, and a launcher for ONNX Runtime", "onnxruntime", True,
+        Target("json", "stages, ops and workers as one JSON document", "files.json_file", suffix=".json"),
+        Target("csv", "a row an op: its stage, and cores and threads of each worker", "files.csv_file", suffix=".csv"),
+        Target("dot", "the stages and what flows between them, for Graphviz", "files.dot_file", suffix=".dot"),
+        Target("run-cpu", "the pinning, for torch.backends.xeon.run_cpu", "pinning.run_cpu"),
+        Target("numactl", "the pinning and the memory policy, for numactl", "pinning.numactl"),
+        Target("openmpi-rankfile", "the pinning, as a rankfile of Open MPI", "pinning.openmpi"),
+        Target("omp-places", "the pinning of OpenMP threads, as environment variables", "pinning.omp_places"),
+        Target("slurm", "the pinning, as a batch script of Slurm", "pinning.slurm"),
+        Target("kubernetes", "exclusive CPUs on one NUMA node, as Pods of Kubernetes", "pinning.kubernetes"),
+        Target("cpp", "a CMake project: C++ threads and libtorch", "pipelines.cpp", True, ("eager", "inductor")),
+        Target("fastflow", "a CMake project: FastFlow and libtorch", "pipelines.fastflow", True, ("eager", "inductor")),
+        Target("onnxruntime", "stages as ONNX models, and a launcher for ONNX Runtime", "pipelines.onnxruntime", True,
                ("onnxruntime",)),
-        Target("openvino", "stages as OpenVINO models (IR), and a launcher for OpenVINO", "openvino", True,
+        Target("openvino", "stages as OpenVINO models (IR), and a launcher for OpenVINO", "pipelines.openvino", True,
                ("openvino",)),
-        Target("torch-pipelining", "stages for torch.distributed.pipelining, started by torchrun", "torch_pipelining",
-               True, ("eager",)),
+        Target("torch-pipelining", "stages for torch.distributed.pipelining, started by torchrun",
+               "pipelines.torch_pipelining", True, ("eager",)),
     )
 }  # fmt: skip
 """All targets, in the order in which they are listed."""

@@ -74,8 +74,7 @@ class Evaluation:
 def evaluate(graph: Graph, machine: Machine, table: CostTable, mapping: Sequence[Placed]) -> Evaluation:
     """Loads, residencies, rings, period and latency of `mapping`.
 
-    Raises: ValueError when it is no mapping: an op missing or twice, a tensor that flows backwards, or a team on two
-    hosts.
+    Raises: ValueError for what is no mapping: an op missing or twice, a tensor that flows back, a team on two hosts.
     """
     return _Evaluator(graph, machine, table, tuple(mapping)).evaluation()
 

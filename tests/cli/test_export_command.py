@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mapper.exporters import numactl
+from mapper.exporters.pinning import numactl
 from mapper.exporters.registry import TARGETS, Target
 from mapper.plans.file import save_plan
 from tests.cli.commands import mapper

@@ -15,8 +15,8 @@ import pytest
 
 from mapper.errors import MissingFeature
 from mapper.execution.run import sampled
-from mapper.exporters.csv_file import FORMULA, unguarded
 from mapper.exporters.export import export
+from mapper.exporters.files.csv_file import FORMULA, unguarded
 from mapper.exporters.registry import TARGETS, Target
 from mapper.sources.backend import with_backend
 from mapper.sources.source import Source

@@ -1,0 +1,1 @@
+"""Plans as files for programs of people's own: JSON, a table, a drawing."""

@@ -1,0 +1,1 @@
+"""Mappings of others, rankfiles and tables, as plans."""

@@ -1,0 +1,1 @@
+"""The pinning of a plan alone, for tools that start processes."""
