@@ -32,6 +32,7 @@ from mapper.cli.source import MODEL, Columns, Length, Seed, TrustFile, Weights
 
 if TYPE_CHECKING:
     from mapper.cli.planning import Made
+    from mapper.plans.model import Plan
 
 AnyModel = Annotated[str | None, MODEL]
 AnyBatch = Annotated[str, typer.Option("--batch", help="Elements per item, or auto: as many as give the best rate.")]
@@ -127,5 +128,13 @@ def _emit(made: list[Made], lengths: list[int], graph: Path | None, output: Path
     for i, (one, file) in enumerate(zip(made, files, strict=True)):
         typer.echo("\n".join([*([""] if i else []), *report_text(one.plan, one.rivals, width())]))
         if file is not None:
-            after = f" --graph {graph}" if graph is not None else f" · mapper run {file}"
-            typer.echo(f"Written to {file}. Next: mapper check {file}{after}")
+            typer.echo(f"Written to {file}. Next: mapper check {file}{_after(one.plan, file, graph)}")
+
+
+def _after(plan: Plan, file: Path, graph: Path | None) -> str:
+    """What is done next with a plan, after checking it with its graph: a plan over several hosts runs from a bundle."""
+    if graph is not None:
+        return f" --graph {graph}"
+    if plan.machine.counts["hosts"] > 1:
+        return f" · mapper bundle {file} -o {file.with_suffix('.bundle')}"
+    return f" · mapper run {file}"

@@ -206,6 +206,7 @@ def test_a_tolerance_means_something_where_outputs_are_small() -> None:
         run(plan, source, items=3, oversubscribe=True, tolerance=1e-4)
 
 
+@pytest.mark.soak
 def test_a_bundle_is_compiled_where_it_runs(tmp_path: Path) -> None:
     need("openvino")
     plan = with_backend(two_stages(), "openvino")

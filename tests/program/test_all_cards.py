@@ -105,7 +105,7 @@ def test_stages_of_every_card_compute_what_it_does(name: str) -> None:
     assert trace_program(made.module, made.args, made.kwargs, name=made.name)[0].sha256 == model.program.sha256
 
 
-@pytest.mark.parametrize("name", ["gpt2_decode", "mixer", "resnet18"])
+@pytest.mark.parametrize("name", [pytest.param("gpt2_decode", marks=pytest.mark.soak), "mixer", "resnet18"])
 def test_a_card_without_memory_for_weights_has_the_same_program(name: str) -> None:
     programs = []
     for fake in (False, True):

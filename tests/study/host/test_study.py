@@ -67,6 +67,7 @@ def _strings(part: Any) -> Iterator[str]:
         yield from _strings(value)
 
 
+@pytest.mark.soak
 def test_the_command_writes_one_file_with_everything_and_nothing_private(tmp_path: Path) -> None:
     file = tmp_path / "study.json"
     options = ("--model", TINY, "--model", "none such", "--items", "2", "--calls", "1", "--rounds", "1",
