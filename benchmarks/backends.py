@@ -72,9 +72,9 @@ def measured(model: str, backend: str, args: argparse.Namespace) -> dict[str, An
 
 def compared(model: str, backend: str, rounds: int, seconds: float, folder: Path | None) -> dict[str, Any]:
     """Rates of each contender in the warm-up and in each round, and which rounds others disturbed."""
+    from mapper.backends.threads import torch_threads
     from mapper.cli.machine import machine_of
     from mapper.execution.place import Claim
-    from mapper.execution.reference import torch_threads
     from mapper.sources.source import realised_source
     from mapper.study.bench import starters_of
     from mapper.study.rounds import watched

@@ -179,8 +179,8 @@ def compared(
     model: str, title: str, backend: str, wanted: Sequence[str], rounds: int, seconds: float, work: Path
 ) -> dict[str, Any]:
     """Rates of our executor and of each runtime in each round."""
+    from mapper.backends.threads import torch_threads
     from mapper.execution.executor import Executor
-    from mapper.execution.reference import torch_threads
     from mapper.execution.run import sampled
     from mapper.exporters.registry import Export
     from mapper.machine.discover import discover

@@ -35,12 +35,12 @@ import torch
 
 from mapper.backends.core import zeros
 from mapper.backends.eager import prepare
+from mapper.backends.threads import torch_threads
 from mapper.cost.configurations import configurations
 from mapper.errors import Infeasible
 from mapper.execution.executor import Executor
 from mapper.execution.feeding.ends import Ends, calls_of
 from mapper.execution.place import resolve_pus
-from mapper.execution.reference import torch_threads
 from mapper.execution.rings.layout import lay_out
 from mapper.execution.rings.memory import Memory, Semaphore
 from mapper.execution.rings.ring import Consumer, Producer

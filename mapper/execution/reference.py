@@ -11,6 +11,7 @@ import torch
 
 from mapper.backends import eager
 from mapper.backends.registry import BFLOAT16, FLOAT32
+from mapper.backends.threads import torch_threads
 from mapper.errors import PromiseBroken
 from mapper.execution.measurement import Accuracy
 from mapper.plans.model import Plan
@@ -156,17 +157,6 @@ def _as_exported(module: torch.nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
         for parameter in learning:
             parameter.requires_grad_(True)
-
-
-@contextlib.contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Runs the block with `count` torch threads in this process, and as many as before after it."""
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(count)
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _within(found: Outputs, expected: Outputs, tolerance: float | None, what: str) -> None:

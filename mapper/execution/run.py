@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 
 from mapper.backends.registry import backend_called
+from mapper.backends.threads import torch_threads
 from mapper.errors import UsageError
 from mapper.execution.executor import TIMEOUT_S, Executor
 from mapper.execution.feeding.micro_batches import Tensors, joined, split
 from mapper.execution.items_file import ItemsFile, open_items
 from mapper.execution.measured import MeasuredStream, Progress
 from mapper.execution.measurement import Measurement, OutputsDiffer
-from mapper.execution.reference import Reference, reference_of, torch_threads
+from mapper.execution.reference import Reference, reference_of
 from mapper.execution.results_file import converted, results_file
 from mapper.machine.model import Machine
 from mapper.plans.model import Plan

@@ -58,7 +58,7 @@ def _worker(plan: Plan, rank: int, stage: int, number: int, replica: Replica) ->
 
 def require_one_host(plan: Plan, target: str) -> None:
     """Raises: UsageError when `plan` is for several hosts."""
-    hosts = {replica.host for stage in plan.stages for replica in stage.replicas}
-    if len(hosts) > 1:
-        raise UsageError(f"the plan is for {len(hosts)} hosts, and an export to {target} runs on one",
+    count = len(hosts_of(plan))
+    if count > 1:
+        raise UsageError(f"the plan is for {count} hosts, and an export to {target} runs on one",
                          advice="--to torch-pipelining runs on several, or plan for one machine.")  # fmt: skip

@@ -13,9 +13,10 @@ from typing import Literal
 import torch
 
 from mapper.backends.registry import EAGER, backend_called
+from mapper.backends.threads import torch_threads
 from mapper.errors import UsageError
 from mapper.execution.place import Claim
-from mapper.execution.reference import Reference, torch_threads
+from mapper.execution.reference import Reference
 from mapper.graph.model import Graph
 from mapper.jsonio import Record
 from mapper.machine.model import Machine

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import torch
 
 from mapper.backends.registry import backend_called
+from mapper.backends.threads import torch_threads
 from mapper.errors import PromiseBroken
 from mapper.execution.executor import Executor, Output
 from mapper.execution.place import Claim
-from mapper.execution.reference import Reference, difference_of, limits_of, torch_threads
+from mapper.execution.reference import Reference, difference_of, limits_of
 from mapper.execution.run import reference_of_items, whole_items
 from mapper.machine.model import Machine
 from mapper.plans.model import Plan

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from mapper.backends.threads import torch_threads
 from mapper.cost.profile import MeasuredOps, ranges
-from mapper.execution.reference import torch_threads
 from mapper.graph.model import Graph
 from mapper.machine.discover import discover
 from mapper.machine.model import Machine

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from mapper import jsonio
+from mapper.backends.threads import torch_threads
 from mapper.errors import MapperError, UsageError
 from mapper.execution.executor import TIMEOUT_S, Executor, Output
 from mapper.execution.feeding.micro_batches import joined
@@ -29,7 +30,7 @@ from mapper.execution.hosts.parts import Cut, cut, part_plan
 from mapper.execution.hosts.passage import Stopped, Threads
 from mapper.execution.measured import MeasuredStream, Progress
 from mapper.execution.measurement import MeasuredHost, Measurement, OutputsDiffer
-from mapper.execution.reference import Reference, torch_threads
+from mapper.execution.reference import Reference
 from mapper.execution.results_file import converted, results_file
 from mapper.execution.run import GivenItems, computed_by, given_items, reference_of_items, require_counts
 from mapper.execution.statistics import Statistics, WorkerStatistics, stage_statistics

@@ -7,7 +7,6 @@ TorchScript (eager).
 
 from __future__ import annotations
 
-import os
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 from mapper import jsonio
 from mapper.backends.registry import EAGER
 from mapper.errors import BadInput
-from mapper.exporters.pipelines.pipeline import Pipeline, Write, write_pipeline
+from mapper.exporters.pipelines.pipeline import Pipeline, Write, compiled_stages, write_pipeline
 from mapper.exporters.readme import in_markdown, write_readme
 from mapper.exporters.registry import Export
 from mapper.exporters.workers import require_one_host
@@ -101,16 +100,8 @@ def _list(word: str, numbers: Sequence[float]) -> str:
 def _library_of(export: Export) -> Write:
     """Copies the library of a stage from the cache, where all are compiled before."""
     from mapper.backends.inductor import LIBRARY as NAME
-    from mapper.sources.backend import compiled
-    from mapper.sources.stages import stage_programs
 
-    source, _ = export.model
-    fd = source.weights_fd()
-    try:
-        programs = stage_programs(export.plan, source.program)
-        found = compiled(export.plan, programs, source.weights, fd, export.say, export.say)
-    finally:
-        os.close(fd)
+    found = compiled_stages(export)
 
     def copy(core: Core, threads: int, path: Path) -> None:
         shutil.copyfile(found[int(path.stem), threads] / NAME, path)

@@ -10,8 +10,8 @@ of those that nobody reads later (`drops`). Item n goes to replica n mod r of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +21,7 @@ from pydantic import Field
 from mapper import jsonio
 from mapper.backends.registry import backend_called
 from mapper.errors import BadInput
+from mapper.exporters.registry import Export
 from mapper.exporters.workers import Worker, workers_of
 from mapper.jsonio import Record
 from mapper.plans.model import Plan, Stage
@@ -29,6 +30,7 @@ from mapper.program.model import Program, TensorType
 if TYPE_CHECKING:
     import torch
 
+    from mapper.backends.artefacts import Artefacts
     from mapper.backends.core import Core
     from mapper.sources.bundle import Sample
     from mapper.sources.source import Source
@@ -116,6 +118,7 @@ def write_pipeline(
 
     Raises: BadInput when `source` is not what was planned, or replicas of one stage have different numbers of threads.
     """
+    from mapper.backends.threads import torch_threads
     from mapper.sources.stages import output_homes, stage_programs
 
     programs = stage_programs(plan, source.program)
@@ -125,7 +128,7 @@ def write_pipeline(
     numbered.of = {given.name: i for i, given in zip(inputs, source.program.inputs, strict=True)}
     cuts = []
     for program, threads in zip(programs, teams, strict=True):
-        with _torch_threads(threads):
+        with torch_threads(threads):
             cuts.append(_cut(program, source, numbered))
     outputs = tuple(cuts[s].handed_out[i] for s, i in output_homes(source.program, programs))
     constants = {number: value for cut in cuts for number, value in cut.constants.items()}
@@ -139,7 +142,7 @@ def write_pipeline(
     for stage, cut, threads in zip(made.stages, cuts, teams, strict=True):
         if cut.outputs:
             say(f"Writing stage {stage.id + 1} of {len(cuts)} ...")
-            with _torch_threads(threads):
+            with torch_threads(threads):
                 write(cut.core, threads, folder / stage.file)
     _write_tensors(folder, inputs, (sample.inputs[given.name] for given in source.program.inputs))
     _write_tensors(folder, outputs, sample.outputs)
@@ -202,17 +205,19 @@ def _threads(stage: Stage) -> int:
     return found.pop()
 
 
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    """Runs the block with `count` torch threads in this process, and as many as before after it."""
-    import torch
+def compiled_stages(export: Export) -> Artefacts:
+    """What the plan's back end compiles for each stage and its number of threads, from the cache where it is there; its
+    folders are there as long as this is. Raises: what `compiled` does."""
+    from mapper.sources.backend import compiled
+    from mapper.sources.stages import stage_programs
 
-    before = torch.get_num_threads()
+    plan, (source, _) = export.plan, export.model
+    weights = source.weights_fd()
     try:
-        torch.set_num_threads(count)
-        yield
+        programs = stage_programs(plan, source.program)
+        return compiled(plan, programs, source.weights, weights, export.say, export.say)
     finally:
-        torch.set_num_threads(before)
+        os.close(weights)
 
 
 def _tolerance(plan: Plan, numbered: Numbered, outputs: Iterable[int]) -> list[float]:

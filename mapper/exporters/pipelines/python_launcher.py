@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mapper import jsonio
 from mapper.backends.artefacts import MANIFEST
-from mapper.exporters.pipelines.pipeline import Pipeline, write_pipeline
+from mapper.exporters.pipelines.pipeline import Pipeline, compiled_stages, write_pipeline
 from mapper.exporters.readme import write_readme
 from mapper.exporters.registry import Export
 from mapper.exporters.workers import require_one_host
@@ -66,16 +65,8 @@ def write_threads(export: Export, folder: Path, target: str, title: str, model: 
 def write_compiled(export: Export, folder: Path, model: str) -> Pipeline:
     """Writes the pipeline with what the plan's back end compiles for each stage, from the cache where it is there; the
     stage's file is called `model`."""
-    from mapper.sources.backend import compiled
-    from mapper.sources.stages import stage_programs
-
     plan, (source, sample) = export.plan, export.model
-    weights = source.weights_fd()
-    try:
-        programs = stage_programs(plan, source.program)
-        made = compiled(plan, programs, source.weights, weights, export.say, export.say)
-    finally:
-        os.close(weights)
+    made = compiled_stages(export)
 
     def write(core: Core, threads: int, path: Path) -> None:
         path.parent.mkdir()

@@ -6,8 +6,8 @@ import math
 import time
 from dataclasses import dataclass
 
+from mapper.backends.threads import torch_threads
 from mapper.errors import MapperError
-from mapper.execution.reference import torch_threads
 from mapper.machine.model import Machine
 from mapper.plans.latency import percentiles
 from mapper.plans.model import Plan

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from mapper.backends.core import Core
 from mapper.backends.eager import prepare
 from mapper.backends.registry import Compute
+from mapper.backends.threads import torch_threads
 from mapper.errors import BadInput, UsageError
-from mapper.execution.reference import torch_threads
 from mapper.execution.run import sampled
 from mapper.exporters.export import export, require_exportable
 from mapper.exporters.pipelines.pipeline import write_pipeline
