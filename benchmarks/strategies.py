@@ -36,6 +36,7 @@ from mapper.program.cards import card_names
 from mapper.reports.table import table
 from mapper.simulator.simulate import simulate
 from mapper.solver.plan import plan
+from mapper.solver.problem import problem_of
 from mapper.study.processes import shared_out
 from mapper.study.sg2042.mappings import COPIES, PIPELINE, mappings
 from mapper.study.sg2042.rivals import peers, placements
@@ -167,9 +168,10 @@ def _named(
     graph: Graph, machine: Machine, costs: CostTable, ours: Plan, seconds: float
 ) -> Iterator[tuple[str, str, tuple[Placed, ...]]]:
     """Kind, name and stages of everything that `ours` is compared with."""
-    for name, placed in placements(graph, machine, costs, mapping_of(ours)):
+    problem = problem_of(graph, machine, costs)
+    for name, placed in placements(graph, machine, problem, mapping_of(ours)):
         yield PLACED, name, placed
-    for name, placed in peers(graph, machine, costs):
+    for name, placed in peers(graph, machine, problem):
         yield PLANNERS, name, placed
     for mapping in mappings(graph, machine, costs, 1, kinds=(PIPELINE, COPIES), plan_s=seconds):
         yield MAPPINGS, mapping.name.partition(":")[0], mapping.placed

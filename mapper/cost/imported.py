@@ -15,7 +15,7 @@ from mapper.cost.configurations import Config
 from mapper.cost.residency import DRAM, PACKAGE, Caches
 from mapper.cost.table import GIVEN, CostTable
 from mapper.cost.transfer import nearest, transfer_s
-from mapper.errors import BadInput, UsageError
+from mapper.errors import UsageError
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 
@@ -34,8 +34,6 @@ def given_costs(graph: Graph, bandwidth_bytes_per_s: float | None = None) -> Cos
     any time, so that any plan is as good as another.
     """
     assert graph.costed
-    if not any(op.proc_s for op in graph.ops):
-        raise BadInput(graph.name, "no op takes any time, so there is nothing to plan")
     moved = {tensor.name: tensor.comm_s for tensor in graph.tensors}
     if bandwidth_bytes_per_s is not None and bandwidth_bytes_per_s <= 0:
         raise UsageError("--bandwidth must be more than 0")
@@ -48,7 +46,7 @@ def given_costs(graph: Graph, bandwidth_bytes_per_s: float | None = None) -> Cos
         moved = {t.name: t.bytes / bandwidth_bytes_per_s if t.comm_s is None else t.comm_s for t in graph.tensors}
     ops = len(graph.ops)
     seconds = np.array([op.proc_s for op in graph.ops], dtype=float)
-    return CostTable(
+    table = CostTable(
         configs=(UNIT,),
         caches=NO_CACHES,
         compute_s=np.repeat(seconds[:, None, None], 3, axis=2),
@@ -59,6 +57,8 @@ def given_costs(graph: Graph, bandwidth_bytes_per_s: float | None = None) -> Cos
         comm_s={name: value for name, value in moved.items() if value},
         options={"bandwidth_bytes_per_s": repr(bandwidth_bytes_per_s)} if derived else {},
     )
+    table.require_time(graph.name)
+    return table
 
 
 def costed(graph: Graph, machine: Machine, table: CostTable) -> Graph:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mapper.cost.configurations import Config
 from mapper.cost.residency import Caches
+from mapper.errors import BadInput
 
 Array = NDArray[np.float64]
 GIVEN = "given"
@@ -46,6 +47,11 @@ class CostTable:
         """t(v, c, ρ) of problem.md: (ops, configs, residencies)."""
         out: Array = self.compute_s + self.dispatch_s[:, None, None] + self.fork_join_s[:, :, None]
         return out
+
+    def require_time(self, of: str) -> None:
+        """Raises: BadInput when no op of the graph called `of` takes any time: any plan is as good as another."""
+        if not self.seconds.any():
+            raise BadInput(of, "no op takes any time, so there is nothing to plan")
 
     def index(self, name: str) -> int:
         """The index of the configuration called `name`."""

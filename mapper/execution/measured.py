@@ -14,13 +14,14 @@ import torch
 from mapper.execution.executor import Output
 from mapper.execution.items_file import ItemsFile
 from mapper.execution.measurement import Accuracy, Measurement, measured_stage, measured_worker
-from mapper.execution.reference import Difference, Outputs, Reference, accuracy_of, difference_of, limits_of
+from mapper.execution.reference import Outputs, Reference, accuracy_of, limits_of
 from mapper.execution.statistics import Statistics
 from mapper.host.load import Others
 from mapper.machine.cgroup import cpu_quota
 from mapper.plans.latency import percentiles
 from mapper.plans.model import Plan
 from mapper.sources.backend import bits_equal, rounding
+from mapper.sources.difference import Difference, difference_of
 
 NOTICED = 0.05
 """The part of the plan's PUs that others may take without being mentioned."""

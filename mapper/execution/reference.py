@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from mapper.backends import eager
-from mapper.backends.registry import BFLOAT16, FLOAT32
 from mapper.backends.threads import torch_threads
-from mapper.errors import PromiseBroken
+from mapper.errors import BadInput, PromiseBroken
 from mapper.execution.measurement import Accuracy
 from mapper.plans.model import Plan
 from mapper.program.realise import COLUMNS
 from mapper.program.rebuild import interpret
 from mapper.sources.backend import allowed, bits_equal, rounding
+from mapper.sources.difference import difference_of, noise_of
 from mapper.sources.onnx import whole_of
 from mapper.sources.source import Source
 
@@ -41,17 +41,6 @@ class Reference:
     noise: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How far outputs are from what they should be. `largest` is absolute, infinite where only one side is a number;
-    `relative` is against the largest magnitude of the tensor that should be there; infinite where that is all zeros,
-    since nothing says then what would be small."""
-
-    identical: bool
-    largest: float
-    relative: float
-
-
 def reference_of(
     plan: Plan, source: Source, items: Sequence[Sequence[torch.Tensor]], tolerance: float | None = None
 ) -> Reference:
@@ -64,29 +53,13 @@ def reference_of(
     Back ends other than eager are compared with the module wherever there is one: with themselves, compiled whole,
     what they compile wrongly would be wrong on both sides.
 
-    Raises: PromiseBroken when program and module, or program and a bundle's sample, are further apart than that.
+    Raises: BadInput for an item that the model refuses; PromiseBroken when program and module, or program and a
+    bundle's sample, are further apart than that.
     """
     found = _reference_of(plan, source, items, tolerance)
     if tolerance is not None or not rounding(plan) or source.program.is_onnx:
         return found
     return replace(found, noise=noise_of(source, items))
-
-
-def noise_of(source: Source, items: Sequence[Sequence[torch.Tensor]]) -> tuple[float, ...]:
-    """How far the outputs of the unsplit program of `source` move, each relative to its largest magnitude and at worst
-    over `items`, when products and convolutions are rounded to bfloat16. 0 where nothing can be said.
-
-    With the weights of `source` on both sides: a wrong weight moves the outputs, but not what rounding does to them.
-    """
-    with torch.inference_mode():
-        threads = torch.get_num_threads()
-        both = [eager.prepare(source.program, source.weights, threads, bits) for bits in (FLOAT32, BFLOAT16)]
-        noise = [0.0] * len(source.program.outputs)
-        for item in items:
-            wanted, found = (compute(*item) for compute in both)
-            moved = [difference_of(*pair).relative for pair in zip(found, wanted, strict=True)]
-            noise = [max(old, new) if math.isfinite(new) else old for old, new in zip(noise, moved, strict=True)]
-    return tuple(noise)
 
 
 def limits_of(plan: Plan, reference: Reference, asked: float | None = None) -> list[float]:
@@ -105,10 +78,10 @@ def _reference_of(
     with torch.inference_mode(), torch_threads(max(teams)):
         alike = len(teams) == 1 and not plan.model.options.get(COLUMNS)
         if source.module is not None and (alike or not bits_equal(plan)):
-            return Reference(tuple(_called(source, item) for item in items), "the original model")
+            return Reference(_outputs(lambda *item: _called(source, item), items), "the original model")
         teams = teams if bits_equal(plan) else teams[-1:]
         compute = _whole(plan, source, teams)
-        outputs = tuple(compute(*item) for item in items)
+        outputs = _outputs(compute, items)
         origin = "the unsplit program" + (", with each stage's threads" if len(teams) > 1 else "")
         if source.module is not None:
             _within(outputs[0], _called(source, items[0]), tolerance, "the original model")
@@ -117,6 +90,21 @@ def _reference_of(
             given = [sample.inputs[given.name] for given in source.program.inputs]
             _within(compute(*given), sample.outputs, tolerance, "the sample in the bundle")
     return Reference(outputs, origin)
+
+
+def _outputs(compute: Callable[..., Outputs], items: Sequence[Sequence[torch.Tensor]]) -> tuple[Outputs, ...]:
+    """What `compute` makes of each item. Raises: BadInput where the model itself refuses one."""
+    found = []
+    for number, item in enumerate(items):
+        try:
+            found.append(compute(*item))
+        except Exception as error:
+            reason = (str(error) or "it says nothing").splitlines()[0]
+            raise BadInput(
+                "items", f"the unsplit model raises {type(error).__name__}: {reason}", place=f"call {number}",
+                advice="Items must be what the model takes: ids of tokens below the size of its vocabulary, and so on.",
+            ) from error  # fmt: skip
+    return tuple(found)
 
 
 def _whole(plan: Plan, source: Source, teams: Sequence[int]) -> Callable[..., Outputs]:
@@ -175,21 +163,6 @@ def tolerance_of(tensor: torch.Tensor, asked: float | None) -> float:
     return _TOLERANCE.get(tensor.dtype, 0.0) if asked is None else asked
 
 
-def difference_of(found: torch.Tensor, expected: torch.Tensor) -> Difference:
-    """Compares two tensors, bit by bit and by magnitude. NaN equals NaN."""
-    if found.shape != expected.shape or found.dtype != expected.dtype:
-        return Difference(False, math.inf, math.inf)
-    if _bits_equal(found, expected):
-        return Difference(True, 0.0, 0.0)
-    wide = torch.complex128 if expected.is_complex() else torch.float64
-    a, b = found.to(wide), expected.to(wide)
-    same = (a == b) | (a.isnan() & b.isnan())
-    gap = torch.where(same, 0.0, (a - b).abs())
-    largest = float(gap.nan_to_num(nan=math.inf, posinf=math.inf).max())
-    scale = float(torch.where(b.isfinite(), b.abs(), 0.0).max())
-    return Difference(False, largest, largest / scale if scale else math.inf if largest else 0.0)
-
-
 def accuracy_of(found: Sequence[Outputs], expected: Sequence[Outputs]) -> Accuracy:
     """Compares the outputs of items, tensor by tensor, with what they should be. Only tensors of floats count."""
     largest, mean, cosine, agreed, rows = 0.0, 0.0, 1.0, 0, 0
@@ -211,10 +184,3 @@ def accuracy_of(found: Sequence[Outputs], expected: Sequence[Outputs]) -> Accura
         mean_relative_difference=mean if math.isfinite(mean) else None, cosine_similarity=min(cosine, 1.0),
         top1_agreement=agreed / rows if rows else None,
     )  # fmt: skip
-
-
-def _bits_equal(a: torch.Tensor, b: torch.Tensor) -> bool:
-    if a.numel() == 0:
-        return True
-    left, right = (t.contiguous().reshape(-1).view(torch.uint8) for t in (a, b))
-    return torch.equal(left, right)

@@ -81,9 +81,9 @@ TARGETS = {
         Target("cpp", "a CMake project: C++ threads and libtorch", "pipelines.cpp", True, ("eager", "inductor")),
         Target("fastflow", "a CMake project: FastFlow and libtorch", "pipelines.fastflow", True, ("eager", "inductor")),
         Target("onnxruntime", "stages as ONNX models, and a launcher for ONNX Runtime", "pipelines.onnxruntime", True,
-               ("onnxruntime",)),
+               ("onnxruntime", "onnxruntime:int8")),
         Target("openvino", "stages as OpenVINO models (IR), and a launcher for OpenVINO", "pipelines.openvino", True,
-               ("openvino",)),
+               ("openvino", "openvino:bfloat16")),
         Target("torch-pipelining", "stages for torch.distributed.pipelining, started by torchrun",
                "pipelines.torch_pipelining", True, ("eager",)),
     )

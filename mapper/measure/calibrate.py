@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,10 +26,12 @@ from mapper.machine.kernel import text
 from mapper.machine.model import Machine
 from mapper.measure import rates
 from mapper.measure.cases import Case
+from mapper.measure.instruments import Instruments
 from mapper.measure.journal import CALIBRATION, Entry, Journal
-from mapper.measure.probe import PROBE
+from mapper.measure.probe import PROBE, compiled
 from mapper.measure.spread import middle_half, summary, unusable
-from mapper.measure.wanted import ForkJoin, LeftOut, Measurement, Timed, Unit, Wanted
+from mapper.measure.wanted import ForkJoin, LeftOut, Measurement, Part, Timed, Unit, Wanted
+from mapper.measure.wanted import wanted as wanted_of
 
 BUSY = 0.1
 """Share of the cores that others may take before the calibration warns."""
@@ -138,6 +140,24 @@ def journal_for(machine: Machine, wanted: Wanted, settings: Settings, tell: Tell
         "settings": [settings.rounds, settings.seconds, PROBE],
     })  # fmt: skip
     return Journal(cache_folder(), key, time.time(), tell, CALIBRATION)
+
+
+def calibrate_here(
+    machine: Machine, parts: Sequence[Part], settings: Settings, *, fresh: bool = False, progress: Tell = _silent,
+    tell: Tell = _silent,
+) -> Calibration:  # fmt: skip
+    """The figures of `machine`, which is the one at hand; its PUs are the caller's meanwhile. What an interrupted
+    calibration has measured is taken, unless a `fresh` one is wanted."""
+    asked = wanted_of(machine, free_bytes(), compiled(), parts)
+    with Instruments(settings.seconds) as instruments, journal_for(machine, asked, settings, tell) as journal:
+        if fresh:
+            journal.discard()
+        result = calibrate(
+            machine, asked, settings, journal.read(), instruments.measure, progress=progress, tell=tell,
+            own_s=instruments.own_s,
+        )  # fmt: skip
+        journal.discard()
+    return result
 
 
 def calibrate(

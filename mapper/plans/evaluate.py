@@ -74,8 +74,10 @@ class Evaluation:
 def evaluate(graph: Graph, machine: Machine, table: CostTable, mapping: Sequence[Placed]) -> Evaluation:
     """Loads, residencies, rings, period and latency of `mapping`.
 
-    Raises: ValueError for what is no mapping: an op missing or twice, a tensor that flows back, a team on two hosts.
+    Raises: ValueError for what is no mapping: an op missing or twice, a tensor that flows back, a team on two hosts;
+    BadInput where no op takes any time.
     """
+    table.require_time(graph.name)
     return _Evaluator(graph, machine, table, tuple(mapping)).evaluation()
 
 

@@ -36,16 +36,6 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class HostPart:
-    """What a host has of a plan: the numbers of its replicas of each stage, and what it sends and receives."""
-
-    host: int
-    replicas: dict[int, tuple[int, ...]]
-    sends: tuple[Crossing, ...]
-    receives: tuple[Crossing, ...]
-
-
-@dataclass(frozen=True)
 class Traffic:
     """Bytes of a call that come into a host over the network, and that go out."""
 
@@ -57,22 +47,6 @@ def hosts_used(plan: Plan) -> tuple[int, ...]:
     """The hosts that have a replica, and that of the feeder; ascending."""
     used = {replica.host for stage in plan.stages for replica in stage.replicas}
     return tuple(sorted(used | {feeder_host(plan.machine)}))
-
-
-def parts(plan: Plan) -> tuple[HostPart, ...]:
-    """What each host of `hosts_used` does."""
-    crossing = crossings(plan.stages, plan.edges, plan.machine)
-    out = []
-    for host in hosts_used(plan):
-        mine = {
-            stage.id: tuple(r for r, replica in enumerate(stage.replicas) if replica.host == host)
-            for stage in plan.stages
-        }
-        out.append(HostPart(
-            host, {stage: replicas for stage, replicas in mine.items() if replicas},
-            tuple(x for x in crossing if x.from_host == host), tuple(x for x in crossing if x.to_host == host),
-        ))  # fmt: skip
-    return tuple(out)
 
 
 def crossings(stages: Sequence[Stage], edges: Iterable[Edge], machine: Machine) -> tuple[Crossing, ...]:

@@ -81,11 +81,13 @@ def plan(
     memory of its own.
 
     Raises: Infeasible with the smallest change of each limit that helps; UsageError for more stages than ops, or a back
-    end that is not there; NoPlanInTime where no placement of what was found keeps the limits; AssertionError, a bug.
+    end that is not there; BadInput where no op takes any time; NoPlanInTime where no placement of what was found keeps
+    the limits; AssertionError, a bug.
     """
     limits, name = within_quota(limits or Limits(), machine), _backend_of(model, backend)
     machine = machine if limits.node_memory_bytes is None else with_own_memory(machine)
     table = costs or (given_costs(graph) if graph.costed else roofline(graph, machine, configurations(machine)))
+    table.require_time(graph.name)
     if limits.stages is not None and limits.stages > len(graph.ops):
         raise UsageError(f"{limits.stages} stages were asked for, but {graph.name} has {len(graph.ops)} ops")
     if micro_batches > 1:

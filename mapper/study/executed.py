@@ -17,11 +17,12 @@ from mapper.backends.threads import torch_threads
 from mapper.errors import PromiseBroken
 from mapper.execution.executor import Executor, Output
 from mapper.execution.place import Claim
-from mapper.execution.reference import Reference, difference_of, limits_of
+from mapper.execution.reference import Reference, limits_of
 from mapper.execution.run import reference_of_items, whole_items
 from mapper.machine.model import Machine
 from mapper.plans.model import Plan
 from mapper.sources.backend import bits_equal
+from mapper.sources.difference import difference_of
 from mapper.sources.source import Source, realised_source
 from mapper.study.rounds import Say, Series, Timed, interleaved, watched
 

@@ -8,9 +8,10 @@ import torch
 from mapper.backends.eager import prepare
 from mapper.backends.lowered import lowered
 from mapper.backends.registry import BFLOAT16
-from mapper.execution.reference import accuracy_of, difference_of
+from mapper.execution.reference import accuracy_of
 from mapper.program.rebuild import rebuild
 from mapper.program.weights import laid_out
+from mapper.sources.difference import difference_of
 from tests.execution import models
 from tests.program.modules import NAMES, case
 from tests.tracing import traced

@@ -11,7 +11,6 @@ import torch
 
 from mapper.backends.registry import backend_called
 from mapper.errors import BadInput, UsageError
-from mapper.execution.reference import difference_of
 from mapper.execution.run import OutputsDiffer, drawn_items, run, sampled
 from mapper.machine.discover import discover
 from mapper.plans.file import save_plan
@@ -24,6 +23,7 @@ from mapper.program.views import views
 from mapper.solver.plan import plan as planned
 from mapper.solver.problem import Limits
 from mapper.sources.bundle import write_bundle
+from mapper.sources.difference import difference_of
 from mapper.sources.onnx import realised_onnx
 from mapper.sources.source import realised_source
 from tests.backends.stages import need

@@ -16,12 +16,12 @@ from mapper.backends.eager import prepare
 from mapper.backends.registry import BACKENDS
 from mapper.errors import BadInput
 from mapper.execution.executor import Executor
-from mapper.execution.reference import difference_of
 from mapper.execution.run import OutputsDiffer, run, sampled
 from mapper.program.model import TensorType
 from mapper.program.split import split
 from mapper.sources.backend import compiled, with_backend
 from mapper.sources.bundle import write_bundle
+from mapper.sources.difference import difference_of
 from mapper.sources.source import source_of
 from mapper.sources.stages import stage_programs
 from tests.backends.stages import BRIEFLY, MLP, NOT_FIRST, NOT_FIRST_FEWER, need, two_stages

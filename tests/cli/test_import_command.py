@@ -132,6 +132,17 @@ def test_what_is_refused(
     assert not path.exists()
 
 
+def test_ops_that_cost_nothing_are_nothing_to_map(tmp_path: Path) -> None:
+    path, free = tmp_path / "free.json", block_chain(4)
+    nothing = {"flop": 0.0, "elements": 0, "read_bytes": 0, "write_bytes": 0, "weights": ()}
+    ops = tuple(op.model_copy(update=nothing) for op in free.ops)
+    path.write_text(dumps(plain(free.model_copy(update={"ops": ops}))))
+    units = CSV.replace("0 1", "0").replace("2 3", "1").replace("4-7", "2")
+    for words in (("plan",), ("import", file_of(units, tmp_path))):
+        result = mapper(*words, "--graph", path, "--topo", "uniform:4")
+        assert result.code == 3 and "no op takes any time" in result.err
+
+
 def test_what_a_plan_says_is_not_said_again(graph: Path, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     assert mapper("plan", "--graph", graph, "--topo", SMALL, "-o", path).code == 0

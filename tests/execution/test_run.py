@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from mapper.errors import BadInput, PromiseBroken, SystemRefused, UsageError
 from mapper.execution.executor import Executor
-from mapper.execution.reference import difference_of, reference_of
+from mapper.execution.reference import reference_of
 from mapper.execution.run import OutputsDiffer, run, sampled
 from mapper.plans.file import save_plan
 from mapper.sources.bundle import open_bundle, write_bundle
+from mapper.sources.difference import difference_of
 from mapper.sources.source import source_of
 from tests.execution import models
 from tests.tracing import cuts, plan_for, traced
@@ -66,6 +67,13 @@ def test_other_outputs_than_the_module_s_are_an_error_with_the_measurement() -> 
     assert (raised.value.measurement.max_abs_difference or 0) > 0
     with pytest.raises(UsageError):
         run(plan, MLP.module, items=0)
+
+
+def test_an_item_that_the_unsplit_model_refuses_is_named() -> None:
+    made = traced(torch.nn.Embedding(10, 4), torch.zeros(3, dtype=torch.long), name="words")
+    items = [(torch.full((3,), row, dtype=torch.long),) for row in (0, 1, 1000)]
+    with pytest.raises(BadInput, match=r"call 2: the unsplit model raises IndexError: index out of range"):
+        run(plan_for(made, cuts(made.graph, [9])), made.module, inputs=items, oversubscribe=True)
 
 
 def test_a_module_whose_fused_path_differs_has_the_bits_of_its_export() -> None:

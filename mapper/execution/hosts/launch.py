@@ -8,6 +8,7 @@ all were well: so all launchers end, and each gives the exit code.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import shutil
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,9 @@ VERDICT = "MAPPER_VERDICT"
 _LEAVE_S = 10.0
 """How long the launcher may take to end after its agent has said that all is over."""
 _RUN = "mapper"
+_FOLDER = "mapper-host-"
+_FRESH_S = 10.0
+"""A folder that is younger may be one that is not locked yet."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,20 @@ def conclude(exit_code: int) -> bool:
     return True
 
 
+def lack_here() -> str:
+    """What this installation lacks to run plans over several hosts; nothing where it can."""
+    known = torch.distributed.is_available() and torch.distributed.is_gloo_available()
+    return "" if known else "this build of torch has no torch.distributed with gloo"
+
+
 def launch(start: Start, words: Sequence[str]) -> int:
     """Runs `python WORDS` as this host's agent, again after failures, until the run is over; its exit code.
 
     Raises: UsageError for an address that is none; MissingFeature where torch has no distributed part; ExecutionFailed
     when the launchers do not meet, the front is gone, or the agent has failed too often.
     """
-    if not torch.distributed.is_available():
-        raise MissingFeature("this build of torch has no torch.distributed", advice="Install one that has.")
+    if lack := lack_here():
+        raise MissingFeature(lack, advice="Install a build that has.")
     host, port = endpoint(start.front)
     address = start.address or (host if start.at_front else own_address(host, port))
     if not start.at_front:
@@ -82,14 +92,14 @@ def launch(start: Start, words: Sequence[str]) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what matters is told by agents and here
-    with tempfile.TemporaryDirectory(prefix="mapper-host-") as folder:
-        verdict = Path(folder) / "verdict"
+    with own_folder() as folder:
+        verdict = folder / "verdict"
         os.environ |= _environment(address, verdict)
         _end_after(verdict)
         config = LaunchConfig(
             min_nodes=start.least, max_nodes=start.most, nproc_per_node=1, run_id=_RUN, rdzv_backend="c10d",
             rdzv_endpoint=f"{host}:{port}", rdzv_configs=_rendezvous(start), max_restarts=start.restarts,
-            local_addr=address, logs_specs=DefaultLogsSpecs(log_dir=folder),
+            local_addr=address, logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
         )  # fmt: skip
         try:
             elastic_launch(config, sys.executable)(*words)
@@ -112,6 +122,29 @@ def launch(start: Start, words: Sequence[str]) -> int:
                 advice="Is the front (host 0) there, and are all hosts that the plan needs?",
             ) from None
         return _concluded(verdict)
+
+
+@contextlib.contextmanager
+def own_folder() -> Iterator[Path]:
+    """A folder for a launcher's files, locked while it lives. What those have left that were killed is taken away."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        with contextlib.suppress(OSError), _locked(left):
+            seen = left.stat()
+            if seen.st_uid == os.getuid() and time.time() - seen.st_mtime > _FRESH_S:
+                shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_FOLDER, ignore_cleanup_errors=True) as name, _locked(Path(name)):
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of `folder` for a block. Raises: OSError where another process has it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def failed_with(code: int) -> int:
@@ -207,7 +240,6 @@ def await_front(host: str, port: int, within_s: float) -> None:
 
 def interface_of(address: str) -> str:
     """The network interface that has `address` (a name or IPv4), empty where none is found."""
-    import fcntl
     import struct
 
     get_address = 0x8915  # SIOCGIFADDR of Linux

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from mapper import jsonio
-from mapper.backends.registry import backend_called
 from mapper.errors import BadInput
 from mapper.exporters.registry import Export
 from mapper.exporters.workers import Worker, workers_of
@@ -135,7 +134,7 @@ def write_pipeline(
     made = Pipeline(
         model=plan.model.name, backend=plan.request.backend, window=plan.predicted.window,
         tensors=tuple(numbered.tensors), inputs=inputs, outputs=outputs, constants=tuple(constants),
-        tolerance=tuple(tolerance if tolerance is not None else _tolerance(plan, numbered, outputs)),
+        tolerance=tuple(tolerance if tolerance is not None else _tolerance(plan, source, sample)),
         stages=_stages(plan, cuts, suffix, inputs, outputs, constants),
     )  # fmt: skip
     (folder / STAGES).mkdir()
@@ -220,9 +219,15 @@ def compiled_stages(export: Export) -> Artefacts:
         os.close(weights)
 
 
-def _tolerance(plan: Plan, numbered: Numbered, outputs: Iterable[int]) -> list[float]:
-    backend = backend_called(plan.request.backend)
-    return [backend.allowed(numbered.tensors[number].dtype) for number in outputs]
+def _tolerance(plan: Plan, source: Source, sample: Sample) -> list[float]:
+    """What the back end of `plan` states for each output, for this model where it computes with fewer bits."""
+    from mapper.sources.backend import allowed, rounding
+    from mapper.sources.difference import noise_of
+
+    noise = [0.0] * len(sample.outputs)
+    if rounding(plan) and not source.program.is_onnx:
+        noise = list(noise_of(source, [[sample.inputs[given.name] for given in source.program.inputs]]))
+    return [allowed(plan, tensor, None, own) for tensor, own in zip(sample.outputs, noise, strict=True)]
 
 
 def _write_tensors(folder: Path, numbers: Sequence[int], tensors: Iterable[torch.Tensor]) -> None:

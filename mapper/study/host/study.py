@@ -26,11 +26,9 @@ from mapper.machine.discover import discover
 from mapper.machine.model import Machine
 from mapper.measure import calibrate as calibration
 from mapper.measure.calibrate import Calibration, described_here, free_bytes, refuse_emulated
-from mapper.measure.instruments import Instruments
 from mapper.measure.journal import Journal, Kind
-from mapper.measure.probe import compiled
 from mapper.measure.software import Software, cpu_seconds
-from mapper.measure.wanted import PARTS, wanted
+from mapper.measure.wanted import PARTS
 from mapper.measure.worked import arguments
 from mapper.study.host.findings import findings
 from mapper.study.host.ops import (
@@ -211,18 +209,10 @@ class _Run:
 
     def _calibrated(self) -> Calibration:
         parts = PARTS[:1] if self.settings.without_onednn else PARTS
-        list_ = wanted(self.here, free_bytes(), compiled(), parts)
         how = calibration.Settings(self.settings.rounds, min(0.5, self.settings.round_s / 2))
-        with (
-            Instruments(how.seconds) as instruments,
-            calibration.journal_for(self.here, list_, how, self.tell) as journal,
-        ):
-            result = calibration.calibrate(
-                self.here, list_, how, journal.read(), instruments.measure, tell=self.tell, own_s=instruments.own_s,
-                progress=lambda message: self.say(f"calibrating: {message}"),
-            )  # fmt: skip
-            journal.discard()
-        return result
+        return calibration.calibrate_here(
+            self.here, parts, how, tell=self.tell, progress=lambda message: self.say(f"calibrating: {message}")
+        )
 
     def single_ops(self) -> None:
         """Products, convolutions, other ops and memory by node, in rounds."""

@@ -20,7 +20,7 @@ from mapper.plans.check import mapping_of
 from mapper.plans.evaluate import Placed, evaluate
 from mapper.plans.model import Predicted
 from mapper.solver.plan import plan
-from mapper.solver.problem import Limits
+from mapper.solver.problem import Limits, problem_of
 from mapper.study.sg2042.cases import Case
 from mapper.study.sg2042.rivals import placements
 
@@ -148,5 +148,7 @@ def _strategies(
         return
     limits = Limits(stages=stages, max_replicas=1, configurations=(config,))
     one = _planned(graph, machine, table, limits, plan_s)
-    for name, placed in placements(graph, machine, table, one) if one is not None else ():
+    if one is None:
+        return
+    for name, placed in placements(graph, machine, problem_of(graph, machine, table), one):
         yield Mapping(f"{stages} stages × {config.cores}, {name}", PLACED, batch, placed)

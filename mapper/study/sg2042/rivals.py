@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from mapper.cost.table import CostTable
 from mapper.errors import Infeasible, NoPlanInTime, UsageError
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
@@ -13,16 +12,15 @@ from mapper.plans.evaluate import Placed
 from mapper.solver.peers.choose import choose, flop_of
 from mapper.solver.peers.register import PLANNERS
 from mapper.solver.placement.strategies import OPTIMAL, STRATEGIES
-from mapper.solver.problem import Limits, Problem, StageChoice, problem_of
+from mapper.solver.problem import Limits, Problem, StageChoice
 from mapper.solver.stage import stage_choice
 
 
 def placements(
-    graph: Graph, machine: Machine, table: CostTable, placed: Sequence[Placed]
+    graph: Graph, machine: Machine, problem: Problem, placed: Sequence[Placed]
 ) -> Iterator[tuple[str, tuple[Placed, ...]]]:
     """The stages of a mapping where each named placement but ours puts them, by its name; those that cannot hold them
     are left out. Weights lie on all nodes where they do in `placed`."""
-    problem = problem_of(graph, machine, table)
     stages = _choices(graph, machine, problem, placed)
     for name, strategy in STRATEGIES.items():
         if name == OPTIMAL:
@@ -46,10 +44,9 @@ def _choices(graph: Graph, machine: Machine, problem: Problem, placed: Sequence[
     return tuple(choices)
 
 
-def peers(graph: Graph, machine: Machine, table: CostTable) -> Iterator[tuple[str, tuple[Placed, ...]]]:
+def peers(graph: Graph, machine: Machine, problem: Problem) -> Iterator[tuple[str, tuple[Placed, ...]]]:
     """The plans of all planners of others by name, placed like ours; those that have none for the graph are left
     out."""
-    problem = problem_of(graph, machine, table)
     for name in PLANNERS:
         try:
             stages = choose(name, problem, Limits(), flop_of(graph))

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from mapper.errors import BadInput, ExecutionFailed, MachineMismatch, UsageError
+from mapper.cli.doctor import hosts_fact
+from mapper.errors import BadInput, ExecutionFailed, MachineMismatch, MissingFeature, UsageError
 from mapper.execution.executor import Executor
-from mapper.execution.hosts.launch import PORT, conclude, endpoint, failed_with, interface_of, own_address
+from mapper.execution.hosts.launch import (
+    PORT,
+    Start,
+    conclude,
+    endpoint,
+    failed_with,
+    interface_of,
+    launch,
+    own_address,
+    own_folder,
+)
 from mapper.execution.hosts.meeting import EndedElsewhere, HostLost, Place
 from mapper.execution.hosts.run import chosen_bundle, ends_all, item_types
 from tests.cli.commands import mapper
@@ -39,6 +51,26 @@ def test_a_host_knows_its_address_and_interface() -> None:
     assert interface_of("203.0.113.7") == "" and interface_of("no such name") == ""
     with pytest.raises(UsageError, match="no way to"):
         own_address("no such name", PORT)
+
+
+def test_doctor_says_whether_plans_over_hosts_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (hosts_fact().state, hosts_fact().value) == ("ok", "torch.distributed with gloo")
+    monkeypatch.setattr(torch.distributed, "is_gloo_available", lambda: False)
+    assert hosts_fact().state == "warn" and "no torch.distributed" in hosts_fact().value
+    with pytest.raises(MissingFeature, match=r"no torch\.distributed"):
+        launch(Start("127.0.0.1", True, 2, 2), ())
+
+
+def test_what_a_killed_launcher_has_left_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with own_folder() as alive:
+        for name in ("mapper-host-killed", "mapper-host-new", "another"):
+            (tmp_path / name / "logs").mkdir(parents=True)
+        for path in (alive, tmp_path / "mapper-host-killed", tmp_path / "another"):
+            os.utime(path, (0, 0))
+        with own_folder() as second:
+            assert {path.name for path in tmp_path.iterdir()} == {alive.name, second.name, "mapper-host-new", "another"}
+    assert {path.name for path in tmp_path.iterdir()} == {"mapper-host-new", "another"}
 
 
 def test_the_plan_is_that_for_as_many_hosts_as_there_are(tmp_path: Path) -> None:

@@ -196,3 +196,18 @@ def test_a_plan_of_an_onnx_file_is_exported(target: str, tmp_path: Path) -> None
     export(plan, target, tmp_path / "out", source, sampled(plan, source))
     ran = launched(tmp_path / "out", tmp_path / "stop", *BRIEF, absent=WITHOUT)
     assert (ran.code, ran.err) == (0, "") and ran.document["within_tolerance"]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [("attention", "onnxruntime:int8"), ("attention", "openvino:bfloat16"), ("cnn", "openvino:bfloat16")],
+)
+def test_fewer_bits_are_those_of_the_plan(name: str, backend: str, tmp_path: Path) -> None:
+    """In the tolerance of the back end for this model, and further off than float32 would be."""
+    need(backend)
+    plan = with_backend(plan_of(name, [3, 99]), backend)
+    folder = exported(name, plan, backend.partition(":")[0], tmp_path / "out")
+    ran = launched(folder, tmp_path, *BRIEF, absent=WITHOUT)
+    assert (ran.code, ran.err) == (0, "") and ran.document["within_tolerance"]
+    assert 1e-4 < ran.document["outputs"] <= max(json.loads((folder / "pipeline.json").read_text())["tolerance"])

@@ -154,9 +154,10 @@ def work(folder: str, stage: str, replica: str, memory: str) -> int:
     description = read(Path(folder))
     own = description.stages[int(stage)]
     worker = own.workers[int(replica)]
+    bits = "bf16" if description.backend == "openvino:bfloat16" else "f32"
     settings = {
         "INFERENCE_NUM_THREADS": worker.threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False,
-        "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "CPU_DENORMALS_OPTIMIZATION": False,
+        "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": bits, "CPU_DENORMALS_OPTIMIZATION": False,
     }  # fmt: skip
     compiled = ov.Core().compile_model(description.folder / own.file, "CPU", settings)
     request = compiled.create_infer_request()
