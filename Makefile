@@ -1,4 +1,4 @@
-# make demo | test | lint | study | study-machines | soak | clean. Needs Python 3.11 to 3.13; everything else goes into .venv.
+# make demo | test | lint | study | study-machines | soak | docs | clean. Needs Python 3.11 to 3.13; everything else goes into .venv.
 # PIP_FLAGS is passed to pip, for instance to take the CPU build of PyTorch from its index (see README).
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -7,7 +7,7 @@ PIP_FLAGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint study study-machines soak clean
+.PHONY: demo test lint study study-machines soak docs clean
 
 demo: .venv/installed
 	@mkdir -p demo
@@ -56,9 +56,18 @@ lint: .venv/tested
 
 .venv/tested: .venv/installed
 	@echo "== Installing what the tests need into .venv"
-	@$(PIP) install --quiet $(PIP_FLAGS) --editable '.[test]'
+	@$(PIP) install --quiet $(PIP_FLAGS) --editable '.[test,docs]'
 	@touch $@
 
+.venv/documented: .venv/installed
+	@echo "== Installing what the documentation needs into .venv"
+	@$(PIP) install --quiet $(PIP_FLAGS) --editable '.[docs,reports]'
+	@touch $@
+
+docs: .venv/documented
+	@$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build
+	@echo "Written to docs/_build/index.html"
+
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo
+	rm -rf .venv build dist docs/_build docs/reference *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from mapper.plans.problem_plan import load_problem_plan as load_problem_plan
     from mapper.plans.problem_plan import save_problem_plan as save_problem_plan
     from mapper.plans.source import graph_of_source as graph_of_source
+    from mapper.reports.page.report import report as report
     from mapper.simulator.simulate import Arrivals as Arrivals
     from mapper.simulator.simulate import simulate as simulate
     from mapper.solver.explanation.explain import explain as explain
@@ -95,6 +96,7 @@ _HOMES = {
     "profile": "mapper.study.profile",
     "profile_costs": "mapper.plans.costs",
     "read_problem": "mapper.plans.problem_file",
+    "report": "mapper.reports.page.report",
     "restrict": "mapper.machine.restrict",
     "roofline": "mapper.cost.roofline",
     "run": "mapper.execution.run",
@@ -115,7 +117,7 @@ __all__ = [
     "check", "check_problem_plan", "cluster", "compare_machines", "discover", "explain", "explore", "export",
     "front", "graph_of_source", "import_mapping", "load_graph", "load_machine", "load_plan",
     "load_problem_plan", "load_profile", "open_bundle", "plan", "plan_pipedream", "plan_problem", "profile",
-    "profile_costs", "read_problem", "restrict", "roofline", "run", "run_host", "save_machine", "save_plan",
+    "profile_costs", "read_problem", "report", "restrict", "roofline", "run", "run_host", "save_machine", "save_plan",
     "save_problem_plan", "save_profile", "simulate", "trace", "tune", "write_bundle",
 ]  # fmt: skip
 

@@ -5,7 +5,16 @@ Exit codes are those of the command line (`mapper --help`): 0 done, 1 a bug in m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+def one_of(name: str, known: Iterable[str]) -> str:
+    """Advice for a `name` that is none of those `known`: `Did you mean scatter? One of compact, scatter, per-group.`"""
+    names = list(known)
+    near = difflib.get_close_matches(name.lower(), names)
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    return f"{hint}One of {', '.join(names)}."
 
 
 class MapperError(Exception):

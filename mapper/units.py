@@ -32,7 +32,11 @@ def _sane(value: float, text: str, what: str) -> float:
 
 
 def parse_seconds(text: str) -> float:
-    """Seconds in `text`, such as `50ms`, `1.5 s` or `20` (seconds)."""
+    """Seconds in `text`, such as `50ms`, `1.5 s` or `20` (seconds).
+
+    >>> parse_seconds("50ms")
+    0.05
+    """
     what = "a duration such as 50ms or 1.5s"
     value, unit = _split(text, what)
     if unit not in _SECONDS:
@@ -52,7 +56,11 @@ def parse_bytes(text: str) -> float:
 
 
 def parse_rate(text: str) -> float:
-    """Bytes per second in `text`, such as `16GB/s`, or bits as of networks, `10Gbit/s`; the `/s` may be left out."""
+    """Bytes per second in `text`, such as `16GB/s`, or bits as of networks, `10Gbit/s`; the `/s` may be left out.
+
+    >>> parse_rate("16GB/s"), parse_rate("10Gbit")
+    (16000000000.0, 1250000000.0)
+    """
     amount = text.strip().removesuffix("/s")
     if not amount.endswith("bit"):
         return parse_bytes(amount)
@@ -93,8 +101,9 @@ def parse_fraction(text: str) -> float:
 
 
 def format_seconds(seconds: float) -> str:
-    """`seconds` with three digits and the unit that fits: 12.3 s, 845 ms, 61.0 µs."""
-    if seconds == 0:
+    """`seconds` with three digits and the unit that fits: 12.3 s, 845 ms, 61.0 µs. What rounding leaves of sums and
+    differences, below a femtosecond, is none."""
+    if abs(seconds) < 1e-15:
         return "0 s"
     if not math.isfinite(seconds):
         return "-"
@@ -105,7 +114,11 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """`count` bytes with three digits and a decimal prefix: 343 MB, 1.05 MB, 12 B."""
+    """`count` bytes with three digits and a decimal prefix.
+
+    >>> format_bytes(343e6), format_bytes(2**20), format_bytes(12)
+    ('343 MB', '1.05 MB', '12 B')
+    """
     for factor, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if abs(count) >= factor * 0.9995:
             return f"{_three_digits(count / factor)} {unit}"

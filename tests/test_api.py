@@ -18,6 +18,7 @@ FUNCTIONS = {
     "check": "check check_problem_plan load_plan load_problem_plan read_problem",
     "explain": "explain",
     "explore": "explore Dimensions",
+    "report": "report",
     "run": "run Executor Batcher",
     "host": "run_host",
     "export": "export",
@@ -42,6 +43,7 @@ WITHOUT = {
     "study": "the package has that name; the function is mapper.study.sg2042.study.study",
     "schema": "pydantic's own, of the records",
     "doctor": "a table for people",
+    "man": "the manual page of the commands",
 }
 
 

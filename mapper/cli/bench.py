@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mapper.cli.machine import Cores, Groups, Reserve, machine_of
-from mapper.cli.output import Backend, Json, Progress, Quiet, emit_json
+from mapper.cli.output import Backend, Json, Progress, Quiet, emit_json, emit_text
+from mapper.cli.profile import Here
 from mapper.cli.source import MODEL, Batch, Length, Seed, TrustFile, Weights, model_options
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ OpenLoad = Annotated[
 def bench_command(
     model: Annotated[str | None, MODEL] = None, plan: Plans = None, batch: Batch = 1, length: Length = None,
     weights: Weights = None, seed: Seed = None, trust: TrustFile = False,
-    topo: Annotated[str, typer.Option(help="A description of this machine, such as a calibrated one.")] = "host",
+    topo: Here = "host",
     cores: Cores = None, groups: Groups = None, reserve: Reserve = None,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds.")] = 15,
     seconds: Annotated[float, typer.Option(min=0.05, help="About how long a round of one alternative takes.")] = 1.5,
@@ -81,7 +82,7 @@ def bench_command(
     if json:
         emit_json(jsonio.plain(result))
     else:
-        typer.echo("\n".join(bench_text(result)))
+        emit_text(bench_text(result))
 
 
 def _given(files: list[Path], model: str | None, trust: bool) -> list[tuple[str, Plan]]:

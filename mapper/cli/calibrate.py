@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mapper.cli.output import Json, Progress, Quiet, emit_json, emit_rich
+from mapper.cli import completion
+from mapper.cli.output import Json, Progress, Quiet, emit_json, emit_text
 
 if TYPE_CHECKING:
     from mapper.measure.calibrate import Calibration, Row, Settings
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 def calibrate_command(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the topology file here.")] = None,
     topo: Annotated[
-        str | None, typer.Option(help="A description of this machine to put the figures into [as discovered].")
+        str | None,
+        typer.Option(
+            help="A description of this machine to put the figures into [as discovered].",
+            autocompletion=completion.machines,
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Interleaved rounds.")] = 15,
     seconds: Annotated[
@@ -28,7 +32,11 @@ def calibrate_command(
         str, typer.Option(help="A figure is refused where the middle half of its rounds spreads over more.")
     ] = "25%",
     only: Annotated[
-        str | None, typer.Option(help="machine (caches, memory, links, overheads) or rates (of sorts of op) [both].")
+        str | None,
+        typer.Option(
+            help="machine (caches, memory, links, overheads) or rates (of sorts of op) [both].",
+            autocompletion=completion.one("machine", "rates"),
+        ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, also where one could go on.")] = False,
     json: Json = False,
@@ -52,13 +60,13 @@ def calibrate_command(
 
 def _parts(only: str | None) -> tuple[Part, ...]:
     """The parts that `--only` names. Raises: UsageError when there is no such part."""
-    from mapper.errors import UsageError
+    from mapper.errors import UsageError, one_of
     from mapper.measure.wanted import PARTS
 
     if only is None:
         return PARTS
     if only not in PARTS:
-        raise UsageError(f"--only {only}: there is no such part", advice=f"One of {', '.join(PARTS)}.")
+        raise UsageError(f"--only {only}: there is no such part", advice=one_of(only, PARTS))
     return tuple(part for part in PARTS if part == only)
 
 
@@ -69,10 +77,8 @@ def _calibrated(
     from mapper.execution.place import Claim
     from mapper.machine.discover import discover
     from mapper.machine.files import load_machine
-    from mapper.measure.calibrate import calibrate, described_here, free_bytes, journal_for, refuse_emulated
-    from mapper.measure.instruments import Instruments
+    from mapper.measure.calibrate import calibrate_here, described_here, refuse_emulated
     from mapper.measure.probe import PROBE, compiled
-    from mapper.measure.wanted import wanted
 
     refuse_emulated()
     machine = discover()
@@ -80,17 +86,8 @@ def _calibrated(
         machine = described_here(load_machine(topo), machine)
     if not compiled():
         line.tell(f"the probe is {PROBE}; install a C compiler, then mapper again, for latencies and links")
-    with Claim([pu for core in machine.cores for pu in core.pus]), Instruments(settings.seconds) as instruments:
-        list_ = wanted(machine, free_bytes(), compiled(), parts)
-        with journal_for(machine, list_, settings, line.tell) as journal:
-            if fresh:
-                journal.discard()
-            result = calibrate(
-                machine, list_, settings, journal.read(), instruments.measure, progress=line.say, tell=line.tell,
-                own_s=instruments.own_s,
-            )  # fmt: skip
-            journal.discard()
-    return result
+    with Claim([pu for core in machine.cores for pu in core.pus]):
+        return calibrate_here(machine, parts, settings, fresh=fresh, progress=line.say, tell=line.tell)
 
 
 def _emit(result: Calibration, json: bool) -> None:
@@ -99,8 +96,7 @@ def _emit(result: Calibration, json: bool) -> None:
 
         emit_json(jsonio.plain(result))
         return
-    typer.echo("\n".join(answer(result)))
-    _table(result)
+    emit_text([*answer(result), "", *figures_text(result)])
 
 
 def answer(result: Calibration) -> list[str]:
@@ -116,14 +112,12 @@ def answer(result: Calibration) -> list[str]:
     ]
 
 
-def _table(result: Calibration) -> None:
+def figures_text(result: Calibration) -> list[str]:
     """Each figure with the least and the greatest round and the spread of the middle half."""
-    from rich import box
-    from rich.table import Table
+    from mapper.reports.table import table
 
-    table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
-    for title in ("figure", "value", "least", "greatest", "spread", "state"):
-        table.add_column(title, justify="left" if title in ("figure", "state") else "right", no_wrap=title != "state")
+    rows: list[list[str]] = []
+    roles: dict[int, str] = {}
     seen: set[str] = set()
     for row in result.figures:
         if row.name in seen and row.state != "not measured":  # one measurement that fills several places
@@ -131,10 +125,10 @@ def _table(result: Calibration) -> None:
         seen.add(row.name)
         state = f"{row.state}: {row.reason}" if row.reason else row.state
         numbers = [shown(row, value) for value in (row.value, row.low, row.high)]
-        spread = "" if row.spread is None else f"{row.spread:.1%}"
-        style = {"measured": None, "refused": "yellow", "not measured": "dim"}[row.state]
-        table.add_row(row.name, *numbers, spread, state, style=style)
-    emit_rich(table)
+        roles[len(rows)] = {"measured": "", "refused": "warning", "not measured": "waits"}[row.state]
+        rows.append([row.name, *numbers, "" if row.spread is None else f"{row.spread:.1%}", state])
+    head = ["figure", "value", "least", "greatest", "spread", "state"]
+    return table(head, rows, right="1234", indent="", fold="5", whole="05", roles=roles)
 
 
 def shown(row: Row, value: float | None) -> str:

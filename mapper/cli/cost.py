@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mapper.cli import completion
 from mapper.cli.machine import Cores, Groups, Topo, machine_of
-from mapper.cli.output import Json, emit_json
+from mapper.cli.output import Json, emit_json, emit_text
 from mapper.cli.source import Batch, Length, NamedSource, Seed, TrustFile, Weights, model_options
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ def cost_command(
         str | None, typer.Option(help="Groups x cores of each, such as 1x4 [a whole group].")
     ] = None,
     path: Annotated[
-        str | None, typer.Option(help="How PyTorch executes ops: onednn or native-aten [the machine's].")
+        str | None,
+        typer.Option(
+            help="How PyTorch executes ops: onednn or native-aten [the machine's].",
+            autocompletion=completion.one("onednn", "native-aten"),
+        ),
     ] = None,
     cores: Cores = None,
     groups: Groups = None,
@@ -50,13 +55,13 @@ def cost_command(
         if json:
             emit_json(found.as_json())
         else:
-            typer.echo("\n".join(explanation_text(found, machine)))
+            emit_text(explanation_text(found, machine))
         return
     costs = Costs(graph, machine, roofline(graph, machine, _columns(machine, wide), path=taken), taken)
     if json:
         emit_json(cost_json(costs))
     else:
-        typer.echo("\n".join(cost_text(costs)))
+        emit_text(cost_text(costs))
 
 
 def _configuration(machine: Machine, text: str | None) -> Config:
@@ -82,9 +87,9 @@ def _columns(machine: Machine, wide: Config) -> tuple[Config, ...]:
 def _path(text: str | None) -> Path | None:
     """The path that `text` names. Raises: UsageError naming them."""
     from mapper.cost.paths import PATHS
-    from mapper.errors import UsageError
+    from mapper.errors import UsageError, one_of
 
     found = next((path for path in PATHS if path == text), None)
     if text is not None and found is None:
-        raise UsageError(f"there is no path {text!r}", advice=f"One of {', '.join(PATHS)}.")
+        raise UsageError(f"there is no path {text!r}", advice=one_of(text, PATHS))
     return found

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import typer
-
-from mapper.cli.output import Json, emit_json, emit_rich
+from mapper.cli.output import Json, emit_json, emit_text
 
 if TYPE_CHECKING:
     from mapper.host.facts import Fact
@@ -78,23 +77,46 @@ def build_facts() -> list[Fact]:
     return [*found, Fact("FastFlow", root)]
 
 
+def hosts_fact() -> Fact:
+    """Whether `mapper host` can run a plan over several hosts here."""
+    from mapper.host.facts import Fact
+
+    try:
+        from mapper.execution.hosts.launch import lack_here
+
+        lack = lack_here()
+    except ImportError as error:
+        lack = str(error)
+    if lack:
+        return Fact("several hosts", lack, "warn", "plans over several hosts can be made and simulated, but not run")
+    return Fact("several hosts", "torch.distributed with gloo")
+
+
 def doctor_command(json: Json = False) -> None:
     """Say what this machine and installation can and cannot do, and what follows from it."""
     import dataclasses
 
     from mapper.host.facts import facts
 
-    found = [*facts(), *backend_facts(), cache_fact(), *build_facts()]
+    found = [*facts(), *backend_facts(), cache_fact(), *build_facts(), hosts_fact()]
     if json:
         emit_json({"facts": [dataclasses.asdict(fact) for fact in found]})
         return
-    from rich.table import Table
-    from rich.text import Text
-
     amiss = sum(fact.state != "ok" for fact in found)
-    table = Table(box=None, pad_edge=False, show_header=False)
+    head = f"{amiss} of {len(found)} facts limit what can be done here." if amiss else "Nothing is amiss."
+    emit_text([head, *facts_text(found)])
+
+
+def facts_text(found: Sequence[Fact]) -> list[str]:
+    """A line a fact; what follows from it stands below."""
+    from mapper.reports.lines import Styled
+
+    names = max(len(fact.name) for fact in found)
+    lines: list[str] = []
     for fact in found:
-        style = {"ok": "green", "warn": "yellow", "bad": "red"}[fact.state]
-        table.add_row(Text(fact.state, style=style), Text(fact.name), Text(fact.value), Text(fact.consequence))
-    typer.echo(f"{amiss} of {len(found)} facts limit what can be done here." if amiss else "Nothing is amiss.")
-    emit_rich(table)
+        style = {"ok": "ok", "warn": "warning", "bad": "error"}[fact.state]
+        lines.append(
+            Styled.made((f"{fact.state:4}", style), (f"  {fact.name:{names}}  {fact.value}", ""), hang=names + 8)
+        )
+        lines += [Styled.made((" " * 6 + fact.consequence, "waits"), hang=6)] if fact.consequence else []
+    return lines

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mapper.cli import completion
 from mapper.cli.costs import Costs
 from mapper.cli.graph import GraphFile, graph_of_file
-from mapper.cli.output import Json, NamedModel, PlanFile, Progress, Quiet, Trust, emit_json
+from mapper.cli.output import Json, NamedModel, PlanFile, Progress, Quiet, Trust, emit_json, emit_text
 
 if TYPE_CHECKING:
     from mapper.graph.model import Graph
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 Only = Annotated[
     str | None,
-    typer.Option(help="Some of binding, limits, marginal, alternatives, such as limits,marginal; binding is quick."),
+    typer.Option(
+        help="Some of binding, limits, marginal, alternatives, such as limits,marginal; binding is quick.",
+        autocompletion=completion.several(*completion.SECTIONS),
+    ),
 ]
 
 
@@ -39,23 +43,23 @@ def explain_command(
     from mapper.reports.explain import explanation_json, explanation_text
     from mapper.solver.explanation.explain import explain
 
-    wanted = _sections(only)
+    wanted = sections_named(only)
     made = load_plan(plan)
     with Progress(quiet or json) as progress:
-        work = _graph(made, model, graph, trust, progress)
+        work = graph_of_plan(made, model, graph, trust, progress)
         table = costs_of(made, work, profile_of(costs)) if costs else None
         found = explain(made, work, table, only=wanted, progress=progress.say)
     if json:
         emit_json(explanation_json(found))
     else:
-        typer.echo("\n".join(explanation_text(found)))
+        emit_text(explanation_text(found))
     if not found.complete:
         raise KeyboardInterrupt
 
 
-def _sections(text: str | None) -> tuple[Section, ...]:
+def sections_named(text: str | None) -> tuple[Section, ...]:
     """The sections that `text` names, all of them where it is None. Raises: UsageError for another one."""
-    from mapper.errors import UsageError
+    from mapper.errors import UsageError, one_of
     from mapper.solver.explanation.explain import SECTIONS
 
     if text is None:
@@ -63,11 +67,13 @@ def _sections(text: str | None) -> tuple[Section, ...]:
     names = [part.strip() for part in text.split(",")]
     found = tuple(section for section in SECTIONS if section in names)
     if unknown := [name for name in names if name not in SECTIONS]:
-        raise UsageError(f"--only {text}: there is no {unknown[0]!r}", advice=f"Some of {', '.join(SECTIONS)}.")
+        raise UsageError(f"--only {text}: there is no {unknown[0]!r}", advice=one_of(unknown[0], SECTIONS))
     return found
 
 
-def _graph(plan: Plan, model: str | None, graph: Path | None, trust: bool, progress: Progress) -> Graph:
+def graph_of_plan(
+    plan: Plan, model: str | None, graph: Path | None, trust: bool, progress: Progress, command: str = "explain"
+) -> Graph:
     """The graph that `plan` is of. Raises: UsageError where it is to be named; BadInput where it is another one."""
     from mapper.errors import UsageError
     from mapper.plans.costs import is_of_file, planned_graph, require_graph
@@ -79,7 +85,7 @@ def _graph(plan: Plan, model: str | None, graph: Path | None, trust: bool, progr
     elif is_of_file(plan):
         raise UsageError(
             f"the plan is of a graph file ({plan.model.source}), and says no more of it",
-            advice="Name the file: mapper explain PLAN --graph FILE.",
+            advice=f"Name the file: mapper {command} PLAN --graph FILE.",
         )
     else:
         named = trusted(plan, model=model, trust=trust)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mapper.cli import completion
 from mapper.cli.machine import SPEC, LinkOption
-from mapper.cli.output import Json, Progress, Quiet, emit_json
+from mapper.cli.output import Json, Progress, Quiet, emit_json, emit_text
 from mapper.cli.source import Batch, Length, Model, TrustFile, model_options
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ VARY = (
     "What to vary, by name (strategy, stages, threads, replicas, batch) or with values: stages=1,4,any, "
     "topo=sg2042,sg2044, topo.l2_bytes=1MiB,2MiB. May be repeated."
 )
-Vary = Annotated[list[str], typer.Option(help=VARY)]
-Topology = Annotated[str | None, typer.Option("--topo", help=f"{SPEC} [host]")]
+Vary = Annotated[list[str], typer.Option(help=VARY, autocompletion=completion.one(*completion.VARIED))]
+Topology = Annotated[str | None, typer.Option("--topo", help=f"{SPEC} [host]", autocompletion=completion.machines)]
 Outputs = Annotated[
     list[Path] | None,
     typer.Option(
@@ -63,7 +64,7 @@ def explore_command(
     if json:
         emit_json(document(found))
     else:
-        typer.echo("\n".join(explored_text(found)))
+        emit_text(explored_text(found))
     if written:
         typer.echo(f"Written to {', '.join(map(str, written))}.", err=json)
     if found.interrupted:
@@ -99,18 +100,15 @@ def _more_options(length: int | None, trust: bool, time_limit: str | None) -> tu
 
 def _require(outputs: list[Path]) -> None:
     """Raises UsageError or MissingFeature where a file could not be written in the end."""
-    from mapper.reports.explore_html import require_page
     from mapper.reports.picture import FORMATS
     from mapper.reports.sheet import require_matplotlib
     from mapper.study.exploration.tables import require_table
 
     for path in outputs:
         ending = path.suffix.lower()
-        if ending == ".html":
-            require_page()
-        elif ending in FORMATS:
+        if ending in FORMATS:
             require_matplotlib()
-        else:
+        elif ending != ".html":
             require_table(path)
 
 

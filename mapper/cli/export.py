@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mapper.cli import completion
 from mapper.cli.output import Backend, NamedModel, PlanFile, Progress, Quiet, Trust
 from mapper.cli.source import opened_plan
 from mapper.exporters.registry import TARGETS, target_called
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def export_command(
     plan: PlanFile,
-    to: Annotated[str, typer.Option(help=f"The runtime: {', '.join(TARGETS)}.")],
+    to: Annotated[str, typer.Option(help=f"The runtime: {', '.join(TARGETS)}.", autocompletion=completion.targets)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder or file to write.")],
     backend: Backend = None,
     model: NamedModel = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mapper.cli.output import Progress, emit_json
+from mapper.cli.output import Progress, emit_json, emit_text
 
 if TYPE_CHECKING:
     from mapper.plans.front import Front
@@ -107,7 +107,7 @@ def _emit(front: Front, plans: tuple[Plan | None, ...], output: Path | None, jso
     if json:
         emit_json(plain(front))
         return
-    typer.echo("\n".join(front_text(front)))
+    emit_text(front_text(front))
     if output is not None:
         typer.echo(f"Written to {output}")
 

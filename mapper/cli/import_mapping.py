@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mapper.cli import completion
 from mapper.cli.costs import Costs
 from mapper.cli.graph import Bandwidth, GraphFile
 from mapper.cli.machine import SPEC, Cores, Groups, Hosts, LinkOption, Reserve, machine_of
-from mapper.cli.output import Backend, Json, Progress, Quiet, emit_json, width
+from mapper.cli.output import Backend, Json, Progress, Quiet, emit_json, emit_text, width
 from mapper.cli.source import MODEL, Batch, Columns, Length, Seed, TrustFile, Weights, columns_of, model_options
 
 if TYPE_CHECKING:
@@ -25,8 +26,18 @@ Of = Annotated[
     Path | None,
     typer.Option(help="A plan: what is mapped is its model, and the ranks of a rankfile are its workers in order."),
 ]
-AnyTopo = Annotated[str | None, typer.Option("--topo", help=f"{SPEC} [host, or the machine of --of].")]
-Format = Annotated[str | None, typer.Option("--from", help="What FILE is: csv or rankfile [by what is in it].")]
+AnyTopo = Annotated[
+    str | None,
+    typer.Option("--topo", help=f"{SPEC} [host, or the machine of --of].", autocompletion=completion.machines),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="What FILE is: csv or rankfile [by what is in it].",
+        autocompletion=completion.one("csv", "rankfile"),
+    ),
+]
 
 
 def import_command(
@@ -62,7 +73,7 @@ def import_command(
     if json:
         emit_json(plain(made))
         return
-    typer.echo("\n".join(plan_text(made, width())))
+    emit_text(plan_text(made, width()))
     if output is not None:
         typer.echo(f"Written to {output}. Next: mapper check {output} · mapper simulate {output}")
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mapper.cli import completion
+
 if TYPE_CHECKING:
     from mapper.cost.configurations import Config
     from mapper.solver.problem import Limits, Objective
@@ -15,6 +17,7 @@ Aim = Annotated[
     typer.Option(
         "--objective",
         help="throughput, latency, cores (fewest that keep the limits), or pareto: the trades of all three.",
+        autocompletion=completion.one(*completion.OBJECTIVES),
     ),
 ]
 Stages = Annotated[int | None, typer.Option(min=1, help="Exactly so many stages.")]
@@ -67,12 +70,12 @@ def limits_of(
 
 def objective_of(text: str) -> Objective:
     """The objective that `text` names. Raises: UsageError naming them."""
-    from mapper.errors import UsageError
+    from mapper.errors import UsageError, one_of
     from mapper.solver.problem import OBJECTIVES
 
     found = next((objective for objective in OBJECTIVES if objective == text), None)
     if found is None:
-        raise UsageError(f"there is no objective {text!r}", advice=f"One of {', '.join(OBJECTIVES)}, pareto.")
+        raise UsageError(f"there is no objective {text!r}", advice=one_of(text, [*OBJECTIVES, "pareto"]))
     return found
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mapper.cli import completion
+
 if TYPE_CHECKING:
     from mapper.machine.model import Machine
 
@@ -13,7 +15,7 @@ SPEC = (
     "A file, a bundled name, host, a shape such as 'pack:2 numa:4 group:4 core:4', or uniform:K; each also with other "
     "figures, such as sg2042+l2_bytes=2MiB; a cluster file, or several hosts, such as sg2042*4 or a.json+b.json*2."
 )
-Topo = Annotated[str, typer.Option(help=SPEC)]
+Topo = Annotated[str, typer.Option(help=SPEC, autocompletion=completion.machines)]
 Cores = Annotated[str | None, typer.Option("--cores", help="Only these cores, by logical number, such as 0-31.")]
 Groups = Annotated[
     str | None, typer.Option("--groups", help="Only the first N groups, or those of a list such as 0-3,8.")

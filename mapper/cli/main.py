@@ -18,15 +18,18 @@ from mapper.cli import (
     bundle,
     calibrate,
     check,
+    completion,
     doctor,
     explain,
     explore,
     export,
     host,
     import_mapping,
+    man,
     model,
     plan,
     profile,
+    report,
     run,
     schema,
     simulate,
@@ -34,6 +37,7 @@ from mapper.cli import (
     topo,
     tune,
 )
+from mapper.cli.help import Group, with_examples
 from mapper.errors import MapperError, MissingFeature, SystemRefused
 
 OPTIONAL = {"ortools": "ortools>=9.14,<9.15", "transformers": "transformers>=4.50", "safetensors": "safetensors>=0.4"}
@@ -43,6 +47,7 @@ _ENDED = (130, 143)
 """Exit codes of what was told to end."""
 
 app = typer.Typer(
+    cls=Group,
     help="Which cores of a many-core CPU compute which part of a neural network: planned, proved, run, measured.",
     epilog="Exit codes: 0 done, 1 a bug in mapper, 2 usage, 3 bad input, 4 infeasible, 5 no plan in time, 6 plan and "
     "machine do not fit, 7 execution failed, 8 optional feature missing, 9 outputs differ or a promise is broken, "
@@ -50,7 +55,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("plan")(plan.plan_command)
@@ -59,6 +63,7 @@ app.command("explain")(explain.explain_command)
 app.command("explore")(explore.explore_command)
 app.command("export")(export.export_command)
 app.command("import")(import_mapping.import_command)
+app.command("report")(report.report_command)
 app.command("run")(run.run_command)
 app.command("host")(host.host_command)
 app.command("bench")(bench.bench_command)
@@ -72,6 +77,8 @@ app.add_typer(topo.app, name="topo")
 app.add_typer(model.app, name="model")
 app.command("schema")(schema.schema_command)
 app.command("doctor")(doctor.doctor_command)
+app.command("man")(man.man_command)
+with_examples(app)
 
 
 def main() -> None:
@@ -92,7 +99,8 @@ def main() -> None:
 def _code() -> int:
     """The exit code of the command in `sys.argv`; what went wrong is told on stderr."""
     try:
-        returned = app(standalone_mode=False)
+        completion.join_words(os.environ)
+        returned = app(standalone_mode=False, prog_name="mapper")
         sys.stdout.flush()
         if returned == 130:  # so newer versions of typer tell of Ctrl-C
             return _interrupted()

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mapper.cli import completion
 from mapper.cli.cost import cost_command
 from mapper.cli.graph import BANDWIDTH, Bandwidth, graph_of_file, refuse_model_options
+from mapper.cli.help import Group
 from mapper.cli.machine import machine_of
-from mapper.cli.output import Json, Progress, emit_json
+from mapper.cli.output import Json, Progress, emit_json, emit_text
 from mapper.cli.source import Batch, GraphSource, Length, Seed, TrustFile, Weights, model_options
 
 if TYPE_CHECKING:
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from mapper.plans.model import ModelRef
     from mapper.program.catalogue import Row
 
-app = typer.Typer(help="Models: list them, look into their graphs.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    cls=Group, help="Models: list them, look into their graphs.", no_args_is_help=True, rich_markup_mode=None
+)
 app.command("cost")(cost_command)
 
 
@@ -41,7 +45,7 @@ def list_command(json: Json = False) -> None:
     if json:
         emit_json(rows)
     else:
-        typer.echo("\n".join(models_text(rows)))
+        emit_text(models_text(rows))
 
 
 @app.command("show")
@@ -62,7 +66,7 @@ def show_command(
     if json:
         emit_json({"model": plain(reference), **totals(graph), "ops": [plain(op) for op in graph.ops]})
     else:
-        typer.echo("\n".join(graph_text(graph, reference)))
+        emit_text(graph_text(graph, reference))
 
 
 @app.command("trace")
@@ -74,10 +78,18 @@ def trace_command(
     ],
     kind: Annotated[
         str | None,
-        typer.Option("--format", help="mapper, dnn-partitioning, pipedream, dot or graphml [by the file's name]."),
+        typer.Option(
+            "--format",
+            help="mapper, dnn-partitioning, pipedream, dot or graphml [by the file's name].",
+            autocompletion=completion.one("mapper", "dnn-partitioning", "pipedream", "dot", "graphml"),
+        ),
     ] = None,
     topo: Annotated[
-        str | None, typer.Option(help="Times are those of one core of this machine; for other planners [host].")
+        str | None,
+        typer.Option(
+            help="Times are those of one core of this machine; for other planners [host].",
+            autocompletion=completion.machines,
+        ),
     ] = None,
     bandwidth: Bandwidth = None,
     batch: Batch = 1,

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from mapper.cli import completion
+
 Backend = Annotated[
     str | None,
     typer.Option(
         help="What computes: eager, inductor, onnxruntime or openvino; with fewer bits eager:bfloat16, "
-        "inductor:bfloat16, openvino:bfloat16 or onnxruntime:int8 [what the plan says, else eager]."
+        "inductor:bfloat16, openvino:bfloat16 or onnxruntime:int8 [what the plan says, else eager].",
+        autocompletion=completion.backends,
     ),
 ]
-NamedModel = Annotated[str | None, typer.Option("--model", help="The model's source, instead of the one in the plan.")]
+NamedModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="The model's source, instead of the one in the plan.", autocompletion=completion.models
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]
 PlanFile = Annotated[Path, typer.Argument(help="A plan file, or a bundle.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
@@ -31,8 +41,13 @@ def emit_json(document: Any) -> None:
 
 
 def width() -> int:
-    """Columns to write in: those of the terminal, 100 in a pipe."""
-    return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
+    """Columns to write in: those of the terminal, 100 in a pipe; or what COLUMNS says."""
+    return shutil.get_terminal_size((100, 24)).columns if _is_fitted() else 100
+
+
+def _is_fitted() -> bool:
+    """Whether lines are made for a width. In a pipe they are as long as they are: a search finds them whole."""
+    return sys.stdout.isatty() or "COLUMNS" in os.environ
 
 
 def emit_rich(renderable: Any, *, wrap: bool = True) -> None:
@@ -46,6 +61,30 @@ def emit_rich(renderable: Any, *, wrap: bool = True) -> None:
     with console.capture() as captured:
         console.print(renderable, soft_wrap=not wrap)
     typer.echo(captured.get(), nl=False)
+
+
+def emit_text(lines: Sequence[str]) -> None:
+    """The lines of a report on stdout, laid out for the columns that there are: in colour on a terminal."""
+    from mapper.reports.lines import fitted, plain, rich_text
+
+    if not _is_fitted():
+        typer.echo("\n".join(lines))
+        return
+    made = fitted(lines, width())
+    if sys.stdout.isatty():
+        emit_rich(rich_text(made), wrap=False)
+    else:
+        typer.echo("\n".join(plain(made)))
+
+
+def progress_width() -> int:
+    """Columns of the terminal that progress is shown on; stdout may be a file meanwhile."""
+    if "COLUMNS" in os.environ:
+        return width()
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return 80
 
 
 class Progress:
@@ -63,7 +102,9 @@ class Progress:
     def say(self, message: str) -> None:
         """Replaces the line by `message`."""
         if self.shown:
-            sys.stderr.write(f"\r\x1b[K{message[: width() - 1]}")
+            from mapper.reports.table import cut
+
+            sys.stderr.write(f"\r\x1b[K{cut(message, progress_width() - 1)}")
             sys.stderr.flush()
 
     def tell(self, message: str) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mapper.cli import completion
+
 if TYPE_CHECKING:
     from mapper.cost.table import CostTable
     from mapper.graph.model import Graph
@@ -21,24 +23,31 @@ if TYPE_CHECKING:
 Planner = Annotated[
     str,
     typer.Option(
-        help="Plan as others would: native, streams, equal-ops, equal-flop, equal-time, greedy, torchgpipe, pipedream, "
-        "dnn-partitioning, alpa."
+        help=f"Plan as others would: {', '.join(completion.PLANNERS)}.",
+        autocompletion=completion.one(completion.OPTIMAL, *completion.PLANNERS),
     ),
 ]
 Strategy = Annotated[
     str,
     typer.Option(
         "--placement",
-        help="Which cores replicas get: compact, scatter, round-robin, per-group, per-node, mesh-neighbour.",
+        help=f"Which cores replicas get: {', '.join(completion.PLACEMENTS)}.",
+        autocompletion=completion.one(completion.OPTIMAL, *completion.PLACEMENTS),
     ),
 ]
 Against = Annotated[
     str | None,
-    typer.Option(help="Show the plans of other planners beside this one: all, or names such as native,alpa."),
+    typer.Option(
+        help="Show the plans of other planners beside this one: all, or names such as native,alpa.",
+        autocompletion=completion.several("all", *completion.PLANNERS),
+    ),
 ]
 ObjectiveModel = Annotated[
     str | None,
-    typer.Option(help="pipedream: its objective for training, as published, for graphs with its profiles."),
+    typer.Option(
+        help="pipedream: its objective for training, as published, for graphs with its profiles.",
+        autocompletion=completion.one("pipedream"),
+    ),
 ]
 
 

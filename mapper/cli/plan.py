@@ -23,9 +23,10 @@ from mapper.cli.limits import (
     Stages,
     TimeLimit,
     Together,
+    objective_of,
 )
 from mapper.cli.machine import Cores, Groups, Hosts, LinkOption, Reserve, Topo, machine_of
-from mapper.cli.output import Backend, Json, Progress, Quiet, emit_json, width
+from mapper.cli.output import Backend, Json, Progress, Quiet, emit_json, emit_text, width
 from mapper.cli.peers import Against, ObjectiveModel, Planner, Strategy, require_known, rivals_document
 from mapper.cli.problem import ProblemFile, ProblemOut, plan_given_problem
 from mapper.cli.source import MODEL, Columns, Length, Seed, TrustFile, Weights
@@ -76,6 +77,7 @@ def plan_command(
     if (model is None) == (graph is None):
         raise UsageError("name a model, a graph or a problem file: --model NAME or --graph FILE, or --problem FILE")
     _require_known(backend, graph)
+    objective_of(objective)
     asked, machine = Asked.of(context.params), machine_of(topo, cores, groups, reserve, hosts, link)
     require_known(graph, objective, objective_model, planner, placement, against)
     stop = Stop(parse_seconds(time_limit) if time_limit else None)
@@ -126,7 +128,7 @@ def _emit(made: list[Made], lengths: list[int], graph: Path | None, output: Path
         emit_json({"lengths": dict(zip(map(str, lengths), documents, strict=True))} if lengths else documents[0])
         return
     for i, (one, file) in enumerate(zip(made, files, strict=True)):
-        typer.echo("\n".join([*([""] if i else []), *report_text(one.plan, one.rivals, width())]))
+        emit_text([*([""] if i else []), *report_text(one.plan, one.rivals, width())])
         if file is not None:
             typer.echo(f"Written to {file}. Next: mapper check {file}{_after(one.plan, file, graph)}")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mapper.cli import completion
 from mapper.cli.limits import Configurations
 from mapper.cli.machine import Cores, Groups, Reserve, machine_of
 from mapper.cli.output import Backend, Json, Progress, Quiet, emit_json
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from mapper.study.profile import Profiled, Settings
 
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write the profile here.")]
-Here = Annotated[str, typer.Option(help="A description of this machine, such as a calibrated one.")]
+Here = Annotated[
+    str,
+    typer.Option(help="A description of this machine, such as a calibrated one.", autocompletion=completion.machines),
+]
 Budget = Annotated[str, typer.Option(help="Stop measuring after about this, such as 5min; planning is part of it.")]
 Known = Annotated[
     list[Path] | None, typer.Option("--from", help="Go on from this profile of the same model. May be repeated.")

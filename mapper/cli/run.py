@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mapper.cli.output import Backend, Json, NamedModel, PlanFile, Progress, Quiet, Trust, emit_json, emit_rich
+from mapper.cli.output import Backend, Json, NamedModel, PlanFile, Progress, Quiet, Trust, emit_json, emit_text
 from mapper.cli.simulate import Trace, write_timeline
 from mapper.cli.source import opened_plan
 from mapper.errors import UsageError
@@ -28,6 +27,8 @@ Tolerance = Annotated[
 ]
 
 
+PARTS, PART_S = 32, 0.5
+"""Of how many parts of a run the rates are shown, and how long each is at least."""
 Outputs = Annotated[
     list[Path] | None,
     typer.Option(
@@ -116,12 +117,15 @@ def targets(outputs: list[Path]) -> tuple[Path | None, Path | None]:
 
 
 class Rate:
-    """Tells how far a run is and the rate of the last second or more, at most ten times a second."""
+    """Tells how far a run is, the rate of the last second or more, and as a line how it went before; at most ten times
+    a second."""
 
     def __init__(self, say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
         self.say, self.now = say, now
         self.seen: deque[tuple[float, int]] = deque()
         self.next_s = 0.0
+        self.rates: deque[float] = deque(maxlen=PARTS)
+        self.part: tuple[float, int] | None = None
 
     def told(self, done: int, total: int) -> None:
         """`done` of `total` items are there."""
@@ -136,7 +140,17 @@ class Rate:
             self.seen.popleft()
         since, before = self.seen[0]
         rate = f", {format_rate((done - before) / (now - since))} items/s" if now > since else ""
-        self.say(f"{done} of {total} items{rate}")
+        self.say(f"{done} of {total} items{rate}{self._line(now, done)}")
+
+    def _line(self, now: float, done: int) -> str:
+        """The rates of the last parts of the run, each of half a second or more, from 0 to the highest."""
+        from mapper.reports.lines import sparkline
+
+        begun, before = self.part or (now, done)
+        if self.part is None or now - begun >= PART_S:
+            self.rates += [(done - before) / (now - begun)] if self.part else []
+            self.part = now, done
+        return f"  {sparkline(list(self.rates))}" if len(self.rates) > 1 else ""
 
 
 def emit_measurement(measurement: Measurement, json: bool, output: Path | None, written: list[Path | None]) -> None:
@@ -149,14 +163,14 @@ def emit_measurement(measurement: Measurement, json: bool, output: Path | None, 
     if json:
         emit_json(document)
         return
-    typer.echo("\n".join(answer(measurement)))
-    _table(measurement)
+    emit_text([*answer(measurement), "", *stages_text(measurement)])
     for path in filter(None, written):
         typer.echo(f"Written to {path}.")
 
 
 def answer(measurement: Measurement) -> list[str]:
     """What matters, in lines: rate, latency, whether the outputs are right."""
+    from mapper.reports.lines import Styled
     from mapper.units import format_rate, format_seconds
 
     m, latency = measurement, measurement.latency_s
@@ -168,8 +182,9 @@ def answer(measurement: Measurement) -> list[str]:
     else:
         gap = "not a number" if m.max_abs_difference is None else f"up to {m.max_abs_difference:.3g}"
         verdict = f"{outputs} differ from those of {m.compared_with} by {gap}"
+    told = f"{format_rate(m.throughput_per_s)} items/s, {format_seconds(latency.p50)} an item, {verdict}"
     return [
-        f"{format_rate(m.throughput_per_s)} items/s, {format_seconds(latency.p50)} an item, {verdict}",
+        Styled.made((told, "answer")),
         f"{m.model}: {m.items} items after {m.warmup} to warm up, {m.window} in flight, back end {m.backend}; latency "
         f"p90 {format_seconds(latency.p90)}, p99 {format_seconds(latency.p99)}",
         f"predicted: {format_rate(m.predicted_throughput_per_s)} items/s, "
@@ -194,23 +209,21 @@ def _accuracy(m: Measurement) -> list[str]:
     return [f"against float32, {m.accuracy.items} items: {', '.join(filter(None, told))}"]
 
 
-def _table(measurement: Measurement) -> None:
-    """Load and waiting of each stage: lines and colour on a terminal, plain columns in a pipe."""
-    from rich import box
-    from rich.table import Table
-
+def stages_text(measurement: Measurement) -> list[str]:
+    """Load and waiting of each stage, a row each; bars are loads shared by the copies."""
     from mapper.machine.pus import format_pus
+    from mapper.reports.table import table
     from mapper.units import format_seconds
 
-    table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
-    for title in ("stage", "copies", "PUs", "load", "predicted", "waits for items", "waits for room"):
-        table.add_column(title, justify="left" if title == "PUs" else "right", no_wrap=True)
-    busiest = max(measurement.stages, key=lambda stage: stage.load_s / stage.replicas)
+    each = [stage.load_s / stage.replicas for stage in measurement.stages]
+    rows = []
     for stage in measurement.stages:
         pus = sorted({pu for worker in measurement.workers if worker.stage == stage.id for pu in worker.pus})
         times: list[Any] = [stage.load_s, stage.predicted_load_s, stage.wait_in_s, stage.wait_out_s]
-        table.add_row(
-            str(stage.id), str(stage.replicas), format_pus(pus), *map(format_seconds, times),
-            style="bold" if stage is busiest and len(measurement.stages) > 1 else None,
-        )  # fmt: skip
-    emit_rich(table)
+        rows.append([str(stage.id), str(stage.replicas), format_pus(pus), *map(format_seconds, times)])
+    head = ["stage", "copies", "PUs", "load", "predicted", "waits for items", "waits for room"]
+    roles = {i: f"stage {stage.id}" for i, stage in enumerate(measurement.stages)}
+    return table(
+        head, rows, right="013456", indent="", fold="46", roles=roles,
+        bars=[seconds / max(each) if max(each) else 0.0 for seconds in each] if len(each) > 1 else [],
+    )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mapper.cli import completion
 from mapper.cli.output import emit_json
 
 if TYPE_CHECKING:
@@ -32,10 +33,19 @@ class Kind(StrEnum):
     host_study = "host-study"
 
 
-def schema_command(kind: Annotated[Kind, typer.Argument(help="Which file.")]) -> None:
-    """Print the JSON Schema of a file."""
+File = Annotated[
+    str,
+    typer.Argument(metavar="KIND", help=f"Which file: {', '.join(Kind)}.", autocompletion=completion.one(*Kind)),
+]
 
-    emit_json(schema_of(kind))
+
+def schema_command(kind: File) -> None:
+    """Print the JSON Schema of a file."""
+    from mapper.errors import UsageError, one_of
+
+    if kind not in list(Kind):
+        raise UsageError(f"there is no file {kind!r} that has a schema", advice=one_of(kind, Kind))
+    emit_json(schema_of(Kind(kind)))
 
 
 def schema_of(kind: Kind) -> dict[str, Any]:

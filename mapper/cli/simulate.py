@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mapper.cli.output import Json, PlanFile, emit_json, width
+from mapper.cli.output import Json, PlanFile, emit_json, emit_text, width
 from mapper.errors import BadInput
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def simulate_command(
     if json:
         emit_json(document)
         return
-    typer.echo("\n".join(simulated_text(found)))
+    emit_text(simulated_text(found))
     if gantt:
-        typer.echo("\n".join(["", *gantt_text(timeline, width())]))
+        emit_text(["", *gantt_text(timeline, width())])
     for path in filter(None, (trace, output)):
         typer.echo(f"Written to {path}.")
 

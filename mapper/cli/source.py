@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mapper.cli import completion
+
 if TYPE_CHECKING:
     from mapper.plans.model import Plan
     from mapper.sources.bundle import Bundle
 
 _SOURCES = "A model's name (mapper model list), a card file, package.module:callable, a .pt2 or .onnx file"
-MODEL = typer.Option(help=f"{_SOURCES}.")
+MODEL = typer.Option(help=f"{_SOURCES}.", autocompletion=completion.models)
 Model = Annotated[str, MODEL]
-NamedSource = Annotated[str, typer.Argument(help=f"{_SOURCES}.")]
-GraphSource = Annotated[str, typer.Argument(help=f"{_SOURCES}, or a graph file.")]
+NamedSource = Annotated[str, typer.Argument(help=f"{_SOURCES}.", autocompletion=completion.models)]
+GraphSource = Annotated[str, typer.Argument(help=f"{_SOURCES}, or a graph file.", autocompletion=completion.models)]
 Batch = Annotated[int, typer.Option(min=1, help="Elements per item: how many one call of the model takes.")]
 Length = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence, for text models [the card's].")]
 TrustFile = Annotated[bool, typer.Option("--trust", help="Open a .pt2 file, which can run code of its maker.")]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mapper.cli import completion
 from mapper.cli.output import Json, Progress, Quiet, emit_json
 
 if TYPE_CHECKING:
@@ -21,10 +22,14 @@ SG2042 = "sg2042"
 Topo = Annotated[
     str | None,
     typer.Option(
-        help="The machine: a name of the library or a file [sg2042; with --map four]; host measures this one."
+        help="The machine: a name of the library or a file [sg2042; with --map four]; host measures this one.",
+        autocompletion=completion.machines,
     ),
 ]
-Models = Annotated[list[str] | None, typer.Option(help="A model; several times for several [the study's seven].")]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(help="A model; several times for several [the study's seven].", autocompletion=completion.models),
+]
 Items = Annotated[
     str | None, typer.Option(help="Elements of native items, such as 1,8,64 [ten sizes; host: 1,2,8,64].")
 ]
@@ -37,7 +42,9 @@ Map = Annotated[
                  "to the caches."),
 ]  # fmt: skip
 Figures = Annotated[Path | None, typer.Option(help="Write pictures into this folder.")]
-FigureFormat = Annotated[str, typer.Option(help="Of pictures: svg or png.")]
+FigureFormat = Annotated[
+    str, typer.Option(help="Of pictures: svg or png.", autocompletion=completion.one("svg", "png"))
+]
 Quick = Annotated[bool, typer.Option("--quick", help="host: two models, two sizes, few short rounds.")]
 Rounds = Annotated[int | None, typer.Option(min=1, help="host: interleaved rounds [7].")]
 Seconds = Annotated[float | None, typer.Option(min=0.01, help="host: about how long a round takes [1].")]

@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mapper.cli import completion
+from mapper.cli.help import Group
 from mapper.cli.machine import SPEC, Cores, Groups, Hosts, LinkOption, Reserve, machine_of
-from mapper.cli.output import Json, emit_json, emit_rich, width
+from mapper.cli.output import Json, emit_json, emit_rich, emit_text, width
 
 if TYPE_CHECKING:
     from mapper.machine.model import Machine
     from mapper.plans.model import Plan
 
 app = typer.Typer(
-    help="Machines: draw, read from this host, validate, compare.", no_args_is_help=True, rich_markup_mode=None
+    cls=Group,
+    help="Machines: draw, read from this host, validate, compare.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
-Spec = Annotated[str, typer.Argument(help=SPEC)]
+Spec = Annotated[str, typer.Argument(help=SPEC, autocompletion=completion.machines)]
 Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", help="Write it here: .json the topology file, .svg or .png a picture."),
@@ -27,7 +32,9 @@ Output = Annotated[
 
 @app.command()
 def show(
-    spec: Annotated[str | None, typer.Argument(help=f"{SPEC} [the plan's machine, else host]")] = None,
+    spec: Annotated[
+        str | None, typer.Argument(help=f"{SPEC} [the plan's machine, else host]", autocompletion=completion.machines)
+    ] = None,
     plan: Annotated[Path | None, typer.Option(help="Colour the cores by the stages of this plan.")] = None,
     cores: Cores = None,
     groups: Groups = None,
@@ -59,7 +66,11 @@ def discover(
     output: Output = None,
     root: Annotated[Path, typer.Option(help="Read sys and proc below this folder.")] = Path("/"),
     like: Annotated[
-        str | None, typer.Option(help="Complete what the system does not show from this machine, such as sg2042.")
+        str | None,
+        typer.Option(
+            help="Complete what the system does not show from this machine, such as sg2042.",
+            autocompletion=completion.machines,
+        ),
     ] = None,
     cores: Cores = None,
     groups: Groups = None,
@@ -88,7 +99,10 @@ def discover(
 
 @app.command()
 def cluster(
-    spec: Annotated[str, typer.Argument(help="Several hosts, such as sg2042*4 or a.json*2+b.json.")],
+    spec: Annotated[
+        str,
+        typer.Argument(help="Several hosts, such as sg2042*4 or a.json*2+b.json.", autocompletion=completion.machines),
+    ],
     link: LinkOption = None,
     names: Annotated[str | None, typer.Option(help="What the hosts are called, in their order, with commas.")] = None,
     json: Json = False,
@@ -133,7 +147,7 @@ def diff(a: Spec, b: Spec, json: Json = False) -> None:
     if json:
         emit_json({**found.model_dump(mode="json"), "equal": found.equal})
     else:
-        typer.echo("\n".join(diff_text(found, a, b)))
+        emit_text(diff_text(found, a, b))
 
 
 def _write(machine: Machine, output: Path | None, plan: Plan | None) -> None:

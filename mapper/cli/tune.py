@@ -9,7 +9,7 @@ import typer
 
 from mapper.cli.costs import Costs, profile_given
 from mapper.cli.machine import Cores, Groups, Reserve, machine_of
-from mapper.cli.output import Backend, Json, Progress, Quiet, emit_json
+from mapper.cli.output import Backend, Json, Progress, Quiet, emit_json, emit_text
 from mapper.cli.profile import Here
 from mapper.cli.source import Batch, Length, Model, Seed, TrustFile, Weights, model_options
 
@@ -58,7 +58,7 @@ def tune_command(
     if json:
         emit_json(jsonio.plain(made.tuning) | {"plan": jsonio.plain(made.plan)})
     else:
-        typer.echo("\n".join(tuning_text(made.tuning)))
+        emit_text(tuning_text(made.tuning))
     if output is not None:
         check = f" · mapper check {output} --costs {profile_out}" if profile_out else ""
         typer.echo(f"Written to {output}. Next: mapper run {output}{check}", err=json)

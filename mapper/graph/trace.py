@@ -18,6 +18,12 @@ def trace(model: torch.nn.Module, example_inputs: Any, *, name: str | None = Non
     `example_inputs` is a tensor, a tuple of positional arguments, or a dict of keyword arguments. Only shapes and
     dtypes are used.
 
+    >>> import torch
+    >>> from torch import nn
+    >>> graph = trace(nn.Sequential(nn.Linear(8, 16), nn.ReLU()).eval(), torch.zeros(2, 8))
+    >>> [(op.name, op.kind, op.flop) for op in graph.ops]
+    [('linear', 'matmul', 512.0), ('relu', 'elementwise', 32.0)]
+
     Raises: BadInput when the model cannot be exported (with the operator and the line of the model).
     """
     from mapper.program.trace import trace_program

@@ -49,7 +49,7 @@ class Outline:
 def drawing(machine: Machine, colour_of: Mapping[int, int] | None = None, width: int = 100) -> list[str]:
     """The heading (`heading`), an empty line, and the cores: as a mesh with a line for each node where `machine` has a
     layout that fits into `width`, else node by node (`blocks`)."""
-    lines = [*heading(machine), "", *outline(machine, width).filled(core_characters(machine, colour_of))]
+    lines = [*heading(machine, width), "", *outline(machine, width).filled(core_characters(machine, colour_of))]
     return lines if mesh(machine, width) is None else [*lines, "", *node_lines(machine, width)]
 
 
@@ -58,13 +58,25 @@ def outline(machine: Machine, width: int = 100) -> Outline:
     return mesh(machine, width) or by_node(machine, width)
 
 
-def heading(machine: Machine) -> list[str]:
-    """What `machine` is: its name with its counts, its caches and memory with their sizes, and its kinds of core."""
+def heading(machine: Machine, width: int = 100) -> list[str]:
+    """What `machine` is: its name with its counts, its caches and memory with their sizes, and its kinds of core; lines
+    that are longer than `width` are wrapped."""
     lines = [f"{printable(machine.title or machine.name)} ({shape(machine)})"]
     if sizes := sizes_line(machine):
         lines.append(sizes)
     if machine.core_kinds:
         lines.append(" · ".join(_kind_text(k, kind) for k, kind in enumerate(machine.core_kinds)))
+    return [part for line in lines for part in _in_parts(line, max(width, 30))]
+
+
+def _in_parts(line: str, width: int) -> list[str]:
+    """`line`, or, where it is longer than `width`, several: broken at the dots between its parts, else at spaces."""
+    lines: list[str] = []
+    for part in line.split(" · "):
+        if lines and len(lines[-1]) + 3 + len(part) <= width:
+            lines[-1] += f" · {part}"
+        else:
+            lines += textwrap.wrap(part, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     return lines
 
 

@@ -34,6 +34,12 @@ def load_machine(spec: str | Path, link: str | None = None) -> Machine:
 
     What a file leaves out (memory, compute, overheads, links) is filled in with defaults that say so.
 
+    >>> machine = load_machine("sg2042")
+    >>> len(machine.cores), len(machine.groups), len(machine.nodes)
+    (64, 16, 4)
+    >>> len(load_machine("sg2042*2", link="10Gbit,20us").hosts)
+    2
+
     Raises: BadInput with the place in the file that is wrong; UnknownName with near names; UsageError where several
     hosts have no link, or one host has.
     """

@@ -24,6 +24,11 @@ def restrict(
     `2` in all): the first ones, where the system does its own work; `hosts` a list of hosts such as `0,1`, which keep
     their numbers. Hosts and groups are chosen first, then cores, then the reserve is taken from what is left.
 
+    >>> from mapper.machine.files import load_machine
+    >>> left = restrict(load_machine("sg2042"), groups="4", reserve="1/node")
+    >>> len(left.groups), len(left.cores)
+    (4, 15)
+
     Raises: UsageError when an option names what does not exist or leaves no core.
     """
     kept = list(range(len(machine.cores)))

@@ -21,7 +21,11 @@ def bench_text(result: Bench) -> list[str]:
     about = f"{result.model}, {result.backend}, {result.rounds} interleaved rounds on {result.machine}"
     least = "" if result.at_least is None else f" At least {result.at_least:.3f} times the best alternative (95 %)."
     closed = _closed(result.alternatives, result.counts)
-    lines = [f"{about}: {result.verdict}.{least}", "", *table(*closed, right="12356")]
+    lines = [
+        f"{about}: {result.verdict}.{least}",
+        "",
+        *table(*closed, right="12356", fold="5124", whole="47", bars=_rates(result.alternatives)),
+    ]
     if any(row.open_loop for row in result.alternatives):
         lines += ["", "Poisson arrivals; latency from when an item was due:", ""]
         lines += table(*_open(result.alternatives), right="123456")
@@ -46,6 +50,12 @@ def _closed(rows: Sequence[BenchRow], counts: str) -> tuple[list[str], list[list
             ratio_text(row.chosen_over_this) + ("!" if row.ratio_disturbed else ""),
         ])  # fmt: skip
     return ["", "stages", "workers", f"{counts}/s", "range", "predicted", "latency", "chosen / this"], cells
+
+
+def _rates(rows: Sequence[BenchRow]) -> list[float]:
+    """Each rate as a share of the best."""
+    most = max((row.throughput_per_s.median for row in rows), default=0.0)
+    return [row.throughput_per_s.median / most if most else 0.0 for row in rows]
 
 
 def _open(rows: Sequence[BenchRow]) -> tuple[list[str], list[list[str]]]:

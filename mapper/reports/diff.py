@@ -15,7 +15,7 @@ def diff_text(comparison: Comparison, a: str, b: str) -> list[str]:
     fits = "the same shape: a plan for one fits the other" if comparison.same_shape else "different shapes"
     head = f"{a} and {b} have {fits}; {count} difference{'s' if count > 1 else ''}"
     rows = [[d.place, quantity(d.place, d.a), quantity(d.place, d.b)] for d in comparison.differences]
-    return [head, "", *table(["", a, b], rows, indent="")]
+    return [head, "", *table(["", a, b], rows, indent="", whole="0")]
 
 
 def quantity(place: str, value: Value) -> str:

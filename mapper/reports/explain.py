@@ -154,7 +154,10 @@ def _stages(binding: Binding) -> list[str]:
             WORDS.get(largest, largest), str(len(stage.ops)), stage.residency,
         ])  # fmt: skip
     head = ["stage", "copies", "cores", "load", "load/copies", "slack", "mostly", "ops", "held in"]
-    return table(head, rows, right="0123457", indent="")
+    roles = {i: f"stage {stage.id}" for i, stage in enumerate(binding.stages)}
+    most = max((stage.period_s for stage in binding.stages), default=0.0)
+    bars = [stage.period_s / most if most else 0.0 for stage in binding.stages]
+    return table(head, rows, right="0123457", indent="", fold="783", roles=roles, bars=bars)
 
 
 def _ops(stage: StageLoad) -> list[str]:

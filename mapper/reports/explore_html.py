@@ -1,8 +1,7 @@
 """An exploration as one offline page: a scatter of all plans, parallel coordinates, and the command behind each point.
 
-The page has plotly's own bundle in it and loads nothing. Its policy lets only the two scripts run that it names by
-their hash; plotly compiles what it draws with WebGL, so `unsafe-eval` is needed, and writes styles. Names come as JSON
-and are shown as text.
+The page loads nothing and needs nothing else. Its policy lets only the script and the style apply that it names by
+their hash. Names come as JSON and are shown as text.
 """
 
 from __future__ import annotations
@@ -15,38 +14,33 @@ from pathlib import Path
 from typing import Any
 
 from mapper import jsonio
-from mapper.errors import MissingFeature
 from mapper.reports import style
 from mapper.reports.explore import kind_of_row, noun_of, subject
-from mapper.reports.explore_script import PAGE, SCRIPT
+from mapper.reports.explore_answers import ANSWERS
+from mapper.reports.explore_frame import PAGE, STYLE
+from mapper.reports.explore_script import SCRIPT
 from mapper.reports.plan import plural
 from mapper.study.exploration.dimensions import FIGURE
 from mapper.study.exploration.explore import Exploration
 from mapper.study.exploration.rows import Row
 
 
-def require_page() -> None:
-    """Raises MissingFeature where plotly is not installed."""
-    _plotly()
-
-
 def save_page(found: Exploration, path: Path) -> None:
-    """Writes the page to `path`: whole, or not at all. Raises: MissingFeature without plotly; SystemRefused."""
+    """Writes the page to `path`: whole, or not at all. Raises: SystemRefused."""
     jsonio.write_text(path, page(found))
 
 
 def page(found: Exploration) -> str:
-    """The page as text; the same for the same rows and the same plotly."""
-    library = _plotly()
-    assert "</script" not in library.lower(), "a bundle that can be put into a page"
+    """The page as text; the same for the same rows."""
     usable = sum(row.made is not None for row in found.rows)
     front = sum(row.front for row in found.rows)
+    script = SCRIPT + ANSWERS
     parts = {
-        "policy": _policy(library, SCRIPT),
+        "policy": _policy(script, STYLE),
         "title": html.escape(subject(found)),
         "told": html.escape(f"{usable} plans; {front} of them are on the front: none is better in everything"),
-        "library": library,
-        "script": SCRIPT,
+        "style": STYLE,
+        "script": script,
         "rows": _safe(document(found)),
     }
     out = []
@@ -65,6 +59,7 @@ def document(found: Exploration) -> dict[str, Any]:
         "names": [_name(row) for row in rows],
         "front": [row.front for row in rows],
         "options": [row.options for row in rows],
+        "stages": [list(zip(row.made.replicas, row.made.threads, strict=True)) for row in rows if row.made],
         "palette": [style.stage_colour(i) for i in range(24)],
     }
 
@@ -105,25 +100,7 @@ def _safe(content: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _policy(*scripts: str) -> str:
-    """The content security policy under which only `scripts` run and nothing is loaded."""
-    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return (
-        f"default-src 'none'; script-src {allowed} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _plotly() -> str:
-    """Plotly's bundle. Raises: MissingFeature where it is not installed."""
-    try:
-        from plotly.offline import get_plotlyjs
-    except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] != "plotly":
-            raise
-        raise MissingFeature(
-            "pages to explore need the package plotly, which is not installed",
-            advice="python -m pip install 'plotly>=6'",
-        ) from None
-    return str(get_plotlyjs())
+def _policy(script: str, look: str) -> str:
+    """The content security policy under which only these apply and nothing is loaded."""
+    allowed = [f"'sha256-{base64.b64encode(hashlib.sha256(x.encode()).digest()).decode()}'" for x in (script, look)]
+    return f"default-src 'none'; script-src {allowed[0]}; style-src {allowed[1]}; base-uri 'none'; form-action 'none'"

@@ -1,193 +1,320 @@
-"""The page of an exploration: its frame, and what runs in it."""
+"""What runs in the page of an exploration: points and lines on two canvases, which ten thousand plans do not slow down,
+the choices above them, and the plan that was clicked on. It needs no library and loads nothing."""
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="@@policy@@">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>@@title@@</title>
-<style>
-body { font: 14px/1.4 Verdana, Arial, sans-serif; color: #1B1F24; margin: 1.5em; max-width: 90em; }
-h1 { font-size: 1.4em; margin: 0; }
-p { margin: .3em 0 1em; color: #5B6570; }
-label { margin-right: 1.2em; }
-main { display: flex; flex-wrap: wrap; gap: 1.5em; }
-#scatter { flex: 1 1 40em; height: 34em; }
-#point { flex: 1 1 22em; max-width: 34em; }
-#lines { height: 26em; margin-top: 1em; }
-table { border-collapse: collapse; }
-td { padding: .1em .8em .1em 0; vertical-align: top; }
-td:first-child { color: #5B6570; }
-pre { background: #F4F5F7; padding: .7em; white-space: pre-wrap; word-break: break-word; }
-</style>
-</head>
-<body>
-<h1>@@title@@</h1>
-<p>@@told@@. Click on a point for the command that makes its plan; drag along an axis of the lower picture to see only
-plans within that range.</p>
-<div>
-<label>across <select id="x"></select></label>
-<label>up <select id="y"></select></label>
-<label>colour <select id="colour"></select></label>
-<label><input type="checkbox" id="only"> only the front</label>
-</div>
-<main><div id="scatter"></div><div id="point"></div></main>
-<div id="lines"></div>
-<noscript>This page draws with JavaScript, which is switched off.</noscript>
-<script type="application/json" id="rows">@@rows@@</script>
-<script>@@library@@</script>
-<script>@@script@@</script>
-</body>
-</html>
-"""
-"""The frame; names between pairs of @ are replaced."""
-
-SCRIPT = """
+SCRIPT = r"""
 "use strict";
 (function () {
   const data = JSON.parse(document.getElementById("rows").textContent);
-  const count = data.names.length;
+  const count = data.names.length, every = [...Array(count).keys()];
   const field = Object.fromEntries(data.fields.map((each) => [each.key, each]));
-  const shown = new Array(count).fill(true);
   const byId = (id) => document.getElementById(id);
-  const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-  const names = data.names.map(escaped);
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const VIRIDIS = ["#440154", "#482878", "#3E4989", "#31688E", "#26828E", "#1F9E89", "#35B779", "#6DCD59", "#B4DE2C",
+                   "#FDE725"];
+  const PART_MS = 12, NEAR = 14, CELL = 16, WIDEST = 24, FEW = 8;
+  const shown = new Uint8Array(count).fill(1);
+  let chosen = -1, places = null, grid = new Map(), tints = [];
+  let axes = [], active = 0, drag = null, turn = 0, due = false;
 
-  function choice(id, fields, chosen) {
-    const select = byId(id);
-    for (const each of fields) {
-      const option = document.createElement("option");
-      option.value = each.key;
-      option.textContent = each.label;
-      option.selected = each.key === chosen;
-      select.appendChild(option);
+  // values on axes
+
+  function known(each) {
+    if (!each.known) {
+      each.known = [...new Set(each.values)].sort();
+      each.place = new Map(each.known.map((name, i) => [name, i]));
     }
-    select.addEventListener("change", draw);
+    return each.known;
   }
 
-  function codes(each) {
-    const known = [...new Set(each.values)];
-    const place = new Map(known.map((value, i) => [value, i]));
-    return { known: known, values: each.values.map((value) => place.get(value)) };
+  function number(each, i) {
+    const value = each.values[i];
+    if (value === null || value === undefined) { return NaN; }
+    return each.text ? (known(each), each.place.get(value)) : logarithmic(each) ? Math.log10(value) : value;
   }
 
-  function axis(each) {
-    const type = each.text ? "category" : each.log ? "log" : "linear";
-    return { title: { text: escaped(each.label) }, type: type, automargin: true };
+  function logarithmic(each) {
+    if (each.logged === undefined) { each.logged = each.log && each.values.every((v) => v === null || v > 0); }
+    return each.logged;
   }
 
-  function colours(each, rows) {
-    if (!each.text) {
-      return { color: rows.map((i) => each.values[i]), colorscale: "Viridis", showscale: true,
-               colorbar: { title: { text: escaped(each.label), side: "right" }, thickness: 14 } };
-    }
-    const found = codes(each).values;
-    return { color: rows.map((i) => data.palette[found[i] % data.palette.length]) };
-  }
-
-  function trace(rows, name, marker) {
-    const x = field[byId("x").value], y = field[byId("y").value], colour = field[byId("colour").value];
-    return {
-      type: "scattergl", mode: "markers", name: name, customdata: rows,
-      x: rows.map((i) => x.text ? escaped(x.values[i]) : x.values[i]),
-      y: rows.map((i) => y.text ? escaped(y.values[i]) : y.values[i]),
-      text: rows.map((i) => names[i]), hovertemplate: "%{text}<br>%{x}, %{y}<extra></extra>",
-      marker: Object.assign(colours(colour, rows), marker),
-    };
-  }
-
-  function draw() {
-    const all = [...Array(count).keys()].filter((i) => shown[i]);
-    const front = all.filter((i) => data.front[i]);
-    const traces = byId("only").checked ? [] : [trace(all, "plans", { size: 5, opacity: 0.6 })];
-    traces.push(trace(front, "the front", { size: 9, line: { width: 1.2, color: "#1B1F24" } }));
-    if (traces.length > 1) {
-      delete traces[1].marker.colorbar;
-      traces[1].marker.showscale = false;
-      const values = traces[0].marker.color.filter((value) => typeof value === "number");
-      if (values.length) {
-        const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
-        for (const each of traces) { each.marker.cmin = low; each.marker.cmax = high; }
+  function span(each) {
+    if (!each.span) {
+      let low = Infinity, high = -Infinity;
+      for (const i of every) {
+        const value = number(each, i);
+        if (value < low) { low = value; }
+        if (value > high) { high = value; }
       }
+      if (!(low <= high)) { low = 0; high = 1; }
+      if (low === high) { low -= 0.5; high += 0.5; }
+      each.span = [low, high];
     }
-    Plotly.react("scatter", traces, {
-      xaxis: axis(field[byId("x").value]), yaxis: axis(field[byId("y").value]), hovermode: "closest",
-      showlegend: false, margin: { l: 60, r: 10, t: 20, b: 50 }, uirevision: byId("x").value + byId("y").value,
-    }, { displaylogo: false, responsive: true });
+    return each.span;
+  }
+
+  function spelled(value) {
+    if (value === 0) { return "0"; }
+    const size = Math.abs(value);
+    if (size >= 1e5) {
+      const [name, factor] = [["T", 1e12], ["G", 1e9], ["M", 1e6], ["k", 1e3]].find(([, f]) => size >= f);
+      return String(Number((value / factor).toPrecision(3))) + " " + name;
+    }
+    return size < 1e-3 ? value.toExponential(1).replace("e-", "e−") : String(Number(value.toPrecision(3)));
+  }
+
+  function ticks(each) {
+    const [low, high] = span(each), out = [];
+    if (each.text) { return known(each).map((name, i) => ({ at: i, text: String(name) })); }
+    if (logarithmic(each) && high - low > 0.7) {
+      const steps = high - low > 3 ? [1] : [1, 2, 5];
+      for (let power = Math.floor(low); power <= high; power++) {
+        for (const step of steps) {
+          const at = power + Math.log10(step);
+          if (at >= low - 1e-9 && at <= high + 1e-9) { out.push({ at: at, text: spelled(step * 10 ** power) }); }
+        }
+      }
+      return out;
+    }
+    const from = logarithmic(each) ? 10 ** low : low, to = logarithmic(each) ? 10 ** high : high;
+    const rough = (to - from) / 5, power = 10 ** Math.floor(Math.log10(rough));
+    let step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough);
+    if (each.values.every((v) => v === null || Number.isInteger(v))) { step = Math.max(1, Math.round(step)); }
+    for (let v = Math.ceil(from / step - 1e-9) * step; v <= to + step * 1e-9; v += step) {
+      const value = Math.abs(v) < step * 1e-9 ? 0 : v;
+      out.push({ at: logarithmic(each) ? Math.log10(value) : value, text: spelled(value) });
+    }
+    return out;
+  }
+
+  function tint() {
+    const each = field[byId("colour").value];
+    if (each.text) { known(each); }
+    const [low, high] = span(each), first = dark.matches ? 2 : 0, stops = VIRIDIS.slice(first, dark.matches ? 10 : 9);
+    tints = every.map((i) => {
+      const v = number(each, i);
+      if (Number.isNaN(v)) { return "#888888"; }
+      return each.text ? data.palette[v % data.palette.length]
+        : stops[Math.round((v - low) / (high - low) * (stops.length - 1))];
+    });
+    legend(each, stops);
+  }
+
+  function legend(each, stops) {
+    const list = byId("legend"), shade = (text, fill) => {
+      const item = document.createElement("li");
+      item.textContent = text;
+      item.style.borderLeftColor = fill;
+      return item;
+    };
+    if (each.text) {
+      const names = known(each), more = names.length - WIDEST, palette = data.palette;
+      list.replaceChildren(...names.slice(0, WIDEST).map((name, i) => shade(name, palette[i % palette.length])),
+                           ...(more > 0 ? [shade("and " + more + " more", "")] : []));
+      return;
+    }
+    const [low, high] = span(each), values = [...new Set(each.values)].filter((value) => value !== null);
+    const back = (share) => low + (high - low) * share, few = values.length <= FEW;
+    const told = few ? values.sort((a, b) => a - b) : [0, 0.5, 1].map(back).map((v) => logarithmic(each) ? 10 ** v : v);
+    list.replaceChildren(...told.map((value) => {
+      const share = ((logarithmic(each) ? Math.log10(value) : value) - low) / (high - low);
+      return shade(spelled(value), stops[Math.round(share * (stops.length - 1))]);
+    }));
+  }
+
+  // drawing
+
+  function colour(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
+
+  function sheet(canvas, width, height) {
+    const dots = window.devicePixelRatio || 1;
+    if (canvas.width !== Math.round(width * dots) || canvas.height !== Math.round(height * dots)) {
+      canvas.width = Math.round(width * dots);
+      canvas.height = Math.round(height * dots);
+    }
+    const pen = canvas.getContext("2d");
+    pen.setTransform(dots, 0, 0, dots, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    pen.font = "12px Verdana, Arial, sans-serif";
+    return pen;
+  }
+
+  function cut(pen, text, room) {
+    if (pen.measureText(text).width <= room) { return text; }
+    let most = text.length;
+    while (most > 1 && pen.measureText(text.slice(0, most) + "…").width > room) { most--; }
+    return text.slice(0, most) + "…";
+  }
+
+  function words(pen, text, x, y, align, fill) {
+    pen.textAlign = align;
+    pen.textBaseline = "middle";
+    pen.strokeStyle = colour("--paper");
+    pen.lineWidth = 3;
+    pen.strokeText(text, x, y);
+    pen.fillStyle = colour(fill || "--muted");
+    pen.fillText(text, x, y);
+  }
+
+  function visible(i) { return shown[i] && (!byId("only").checked || data.front[i]); }
+
+  function scatter() {
+    const box = byId("plane"), width = box.clientWidth, height = box.clientHeight;
+    const pen = sheet(byId("scatter"), width, height), x = field[byId("x").value], y = field[byId("y").value];
+    const left = y.text ? 120 : 64, right = 16, top = 26, bottom = 46;
+    const place = (each, from, to) => {
+      const [low, high] = span(each), pad = (high - low) * 0.03;
+      return (value) => from + (to - from) * (value - low + pad) / (high - low + 2 * pad);
+    };
+    const across = place(x, left, width - right), up = place(y, height - bottom, top);
+    frame(pen, x, y, across, up, { left: left, right: width - right, top: top, bottom: height - bottom });
+    places = new Float32Array(2 * count);
+    grid = new Map();
+    const groups = new Map(), front = [];
+    for (const i of every) {
+      const px = across(number(x, i)), py = up(number(y, i));
+      places[2 * i] = px;
+      places[2 * i + 1] = py;
+      if (!visible(i) || Number.isNaN(px) || Number.isNaN(py)) { continue; }
+      const cell = Math.floor(px / CELL) + 4096 * Math.floor(py / CELL);
+      if (grid.has(cell)) { grid.get(cell).push(i); } else { grid.set(cell, [i]); }
+      if (data.front[i]) { front.push(i); continue; }
+      if (groups.has(tints[i])) { groups.get(tints[i]).push(i); } else { groups.set(tints[i], [i]); }
+    }
+    pen.globalAlpha = 0.6;
+    for (const [fill, members] of groups) {
+      pen.fillStyle = fill;
+      pen.beginPath();
+      for (const i of members) { dot(pen, i, 2.6); }
+      pen.fill();
+    }
+    pen.globalAlpha = 1;
+    for (const i of front) {
+      pen.beginPath();
+      dot(pen, i, 5);
+      pen.fillStyle = tints[i];
+      pen.fill();
+      pen.strokeStyle = colour("--ink");
+      pen.lineWidth = 1.3;
+      pen.stroke();
+    }
+    if (chosen >= 0 && visible(chosen)) {
+      pen.beginPath();
+      dot(pen, chosen, 9);
+      pen.strokeStyle = colour("--mark");
+      pen.lineWidth = 3;
+      pen.stroke();
+    }
+  }
+
+  function dot(pen, i, radius) {
+    pen.moveTo(places[2 * i] + radius, places[2 * i + 1]);
+    pen.arc(places[2 * i], places[2 * i + 1], radius, 0, 2 * Math.PI);
+  }
+
+  function frame(pen, x, y, across, up, box) {
+    pen.strokeStyle = colour("--line");
+    pen.lineWidth = 0.6;
+    const columns = ticks(x), room = (box.right - box.left) / Math.max(columns.length, 1) - 6;
+    let last = -Infinity;
+    for (const each of columns) {
+      const at = across(each.at), text = cut(pen, each.text, Math.max(room, 28));
+      const half = pen.measureText(text).width / 2;
+      pen.strokeStyle = colour("--line");
+      pen.lineWidth = 0.6;
+      pen.strokeRect(at, box.top, 0, box.bottom - box.top);
+      if (at - half > last + 6) { words(pen, text, at, box.bottom + 13, "center"); last = at + half; }
+    }
+    last = Infinity;
+    for (const each of ticks(y)) {
+      const at = up(each.at);
+      pen.strokeStyle = colour("--line");
+      pen.lineWidth = 0.6;
+      pen.strokeRect(box.left, at, box.right - box.left, 0);
+      if (at < last - 14) { words(pen, cut(pen, each.text, box.left - 12), box.left - 6, at, "right"); last = at; }
+    }
+    words(pen, x.label, (box.left + box.right) / 2, box.bottom + 34, "center", "--ink");
+    words(pen, "↑ " + y.label, 4, 10, "left", "--ink");
   }
 
   function lines() {
-    const wanted = data.fields.filter((each) => new Set(each.values).size > 1 && !each.values.includes(null));
-    const dimensions = wanted.map((each) => {
-      if (each.text) {
-        const found = codes(each);
-        return { label: escaped(each.label), values: found.values, tickvals: found.known.map((_, i) => i),
-                 ticktext: found.known.map((value) => escaped(String(value)).slice(0, 24)) };
+    const strip = byId("strip"), width = Math.max(strip.clientWidth, axes.length * 96), canvas = byId("lines");
+    canvas.style.width = width + "px";
+    const height = canvas.clientHeight, pen = sheet(canvas, width, height), top = 62, bottom = height - 22;
+    const end = axes.length && axes[axes.length - 1].field.text ? 160 : 70;
+    const gap = (width - 60 - end) / Math.max(axes.length - 1, 1);
+    axes.forEach((axis, a) => {
+      const [low, high] = span(axis.field);
+      axis.x = 60 + a * gap;
+      axis.room = a === axes.length - 1 ? end - 10 : gap - 18;
+      axis.at = (value) => bottom - (bottom - top) * (value - low) / (high - low);
+      axis.back = (py) => low + (high - low) * (bottom - py) / (bottom - top);
+    });
+    const ways = axes.map((axis) => Float32Array.from(every, (i) => axis.at(number(axis.field, i))));
+    const rank = (i) => !visible(i) ? 0 : data.front[i] ? 2 : 1;
+    const order = every.slice().sort((a, b) => rank(a) - rank(b));
+    const mine = ++turn, pale = colour("--line"), seen = every.map(visible);
+    let next = 0;
+    (function part() {
+      if (mine !== turn) { return; }
+      const until = performance.now() + PART_MS;
+      for (; next < order.length && (next % 50 || performance.now() < until); next++) {
+        const i = order[next], front = data.front[i] && seen[i];
+        pen.globalAlpha = !seen[i] ? 0.05 : front ? 0.9 : count > 2000 ? 0.12 : 0.4;
+        way(pen, ways, i, seen[i] ? tints[i] : pale, front ? 1.6 : 1);
       }
-      if (!each.log) { return { label: escaped(each.label), values: each.values }; }
-      const ticks = ticksOf(each.values);
-      return { label: escaped(each.label), values: each.values.map(Math.log10),
-               tickvals: ticks.map(Math.log10), ticktext: ticks.map((value) => String(Number(value.toPrecision(1)))) };
-    });
-    const best = field.elements_per_s.values;
-    Plotly.newPlot("lines", [{ type: "parcoords", dimensions: dimensions, labelangle: -15,
-                               line: { color: best.map(Math.log10), colorscale: "Viridis" } }],
-                   { margin: { l: 60, r: 60, t: 90, b: 20 } }, { displaylogo: false, responsive: true });
-    byId("lines").on("plotly_restyle", () => {
-      const made = byId("lines").data[0].dimensions;
-      for (let i = 0; i < count; i++) { shown[i] = made.every((each) => within(each, i)); }
-      draw();
-    });
+      pen.globalAlpha = 1;
+      const over = next === order.length;
+      if (over && chosen >= 0) { way(pen, ways, chosen, colour("--mark"), 3); }
+      axes.forEach((axis, a) => drawAxis(pen, axis, a, top, bottom, gap));
+      byId("lines").dataset.drawn = over ? "all" : "some";
+      if (!over) { requestAnimationFrame(part); }
+    })();
   }
 
-  function ticksOf(values) {
-    const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b)), out = [];
-    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
-      for (const step of [1, 2, 5]) { out.push(step * 10 ** power); }
+  function way(pen, ways, i, stroke, width) {
+    pen.strokeStyle = stroke;
+    pen.lineWidth = width;
+    pen.beginPath();
+    for (let a = 0; a < axes.length; a++) { pen.lineTo(axes[a].x, ways[a][i]); }
+    pen.stroke();
+  }
+
+  function drawAxis(pen, axis, a, top, bottom, gap) {
+    pen.strokeStyle = colour("--ink");
+    pen.lineWidth = a === active && document.activeElement === byId("lines") ? 2.5 : 1;
+    pen.strokeRect(axis.x, top, 0, bottom - top);
+    if (axis.range) {
+      const [low, high] = axis.range.map(axis.at);
+      pen.fillStyle = colour("--mark");
+      pen.globalAlpha = 0.35;
+      pen.fillRect(axis.x - 7, high, 14, Math.max(low - high, 2));
+      pen.globalAlpha = 1;
     }
-    return out.filter((value) => value >= low && value <= high);
-  }
-
-  function within(dimension, i) {
-    const range = dimension.constraintrange;
-    if (!range || !range.length) { return true; }
-    const parts = Array.isArray(range[0]) ? range : [range];
-    return parts.some((part) => dimension.values[i] >= part[0] && dimension.values[i] <= part[1]);
-  }
-
-  function tell(i) {
-    const box = byId("point"), table = document.createElement("table"), command = document.createElement("pre");
-    const head = document.createElement("strong"), copy = document.createElement("button");
-    head.textContent = data.names[i];
-    for (const each of data.fields) {
-      if (each.values[i] === null || each.values[i] === undefined) { continue; }
-      const line = table.insertRow();
-      line.insertCell().textContent = each.label;
-      line.insertCell().textContent = String(each.values[i]);
+    let last = Infinity;
+    for (const each of ticks(axis.field)) {
+      const at = axis.at(each.at);
+      if (at >= last - 14) { continue; }
+      words(pen, cut(pen, each.text, axis.room), axis.x + 6, at, "left");
+      last = at;
     }
-    command.textContent = "mapper plan " + data.options[i];
-    copy.textContent = "Copy";
-    copy.addEventListener("click", () => {
-      const range = document.createRange();
-      range.selectNodeContents(command);
-      getSelection().removeAllRanges();
-      getSelection().addRange(range);
-      if (navigator.clipboard) { navigator.clipboard.writeText(command.textContent).catch(() => undefined); }
-    });
-    box.replaceChildren(head, command, copy, table);
+    const label = cut(pen, axis.field.label, axes.length > 1 ? gap * 1.9 - 8 : 400);
+    const half = pen.measureText(label).width / 2 + 2, wide = byId("lines").clientWidth;
+    words(pen, label, Math.min(Math.max(axis.x, half), wide - half), a % 2 ? 40 : 16, "center", "--ink");
+    pen.strokeStyle = colour("--line");
+    pen.lineWidth = 0.6;
+    pen.strokeRect(axis.x, a % 2 ? 48 : 24, 0, top - (a % 2 ? 48 : 24));
   }
 
-  const numbers = data.fields.filter((each) => !each.text);
-  choice("x", data.fields, "latency_s");
-  choice("y", numbers, "elements_per_s");
-  choice("colour", data.fields, new Set(field.machine.values).size > 1 ? "machine" : "cores_used");
-  byId("only").addEventListener("change", draw);
-  draw();
-  byId("scatter").on("plotly_click", (event) => tell(event.points[0].customdata));
-  lines();
-  const first = data.front.indexOf(true);
-  if (first >= 0) { tell(first); }
-})();
+  function redraw() {
+    if (due) { return; }
+    due = true;
+    requestAnimationFrame(() => {
+      due = false;
+      const seen = every.filter(visible).length;
+      byId("count").textContent = seen + " of " + count + " plans shown";
+      scatter();
+      lines();
+    });
+  }
 """
-"""What runs in the page: the scatter with its choices, the parallel coordinates, and the point that was clicked on."""
+"""The values and the drawing; `explore_answers.ANSWERS` goes on."""

@@ -66,7 +66,13 @@ def _more(fraction: float) -> str:
 def _rows(front: Front) -> list[str]:
     noun = "items" if front.request.batch > 1 else plural(front.model.item_name).split(" ")[0]
     rows = [_row(point) for point in front.points]
-    return table([f"{noun}/s", "latency", "cores", "plan", "instead of --objective pareto"], rows, right="012")
+    return table(
+        [f"{noun}/s", "latency", "cores", "plan", "instead of --objective pareto"],
+        rows,
+        right="012",
+        fold="4",
+        whole="4",
+    )
 
 
 def _row(point: FrontPoint) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,10 +10,9 @@ from typing import Any
 from mapper.graph.model import Graph
 from mapper.graph.profile import best_cuts, critical_path, live_bytes, shared_weights, skip_edges, work_of
 from mapper.plans.model import ModelRef
+from mapper.reports.lines import sparkline
 from mapper.reports.table import table
 from mapper.units import format_bytes, format_count, format_seconds
-
-_BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def totals(graph: Graph) -> dict[str, Any]:
@@ -106,12 +103,3 @@ def _shape(graph: Graph) -> list[str]:
 def _cuts(graph: Graph) -> list[str]:
     rows = [[graph.ops[cut.position - 1].name, format_bytes(cut.bytes), f"{cut.share:.1%}"] for cut in best_cuts(graph)]
     return table(["cheapest cuts: after", "bytes", "work before"], rows, right="12")
-
-
-def sparkline(values: Sequence[float], columns: int = 60) -> str:
-    """`values` as a line of at most `columns` blocks, from 0 to the largest; a column shows the largest of its own."""
-    width = min(columns, len(values))
-    edges = [i * len(values) // width for i in range(width + 1)]
-    tops = [max(values[a:b]) for a, b in itertools.pairwise(edges)]
-    most = max(tops)
-    return "".join(_BLOCKS[math.ceil(top / most * 8) if most else 0] for top in tops)

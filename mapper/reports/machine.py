@@ -18,15 +18,13 @@ from mapper.machine.model import Machine, figures
 from mapper.machine.parts import DISTANCES, Cache, Distance, Link, Memory
 from mapper.machine.pus import format_pus
 from mapper.plans.model import Plan
-from mapper.reports import style
+from mapper.reports.lines import Pieces, Styled, plain, rich_text
 from mapper.reports.table import table
 from mapper.units import format_bytes, format_count, format_seconds
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-Line = list[tuple[str, str]]
-"""A line in pieces, each with its style in terminals (`style.TERMINAL`)."""
 Row = tuple[str, Figure | None, Callable[[float], str], str]
 """What a figure is, the figure, how its number is written, and what to say where it is absent."""
 
@@ -43,25 +41,30 @@ def machine_text(machine: Machine, colour_of: Mapping[int, int] | None = None, w
 
     The heading, how its figures are known, the drawing, PUs, figures, notes, sources and the fingerprint.
     """
-    return ["".join(text for text, _ in line).rstrip() for line in _lines(machine, colour_of, width)]
+    return plain(_lines(machine, colour_of, width))
 
 
 def machine_rich(machine: Machine, colour_of: Mapping[int, int] | None = None, width: int = 100) -> Text:
     """`machine_text` in colour."""
-    return _rich(_lines(machine, colour_of, width))
+    return rich_text(_lines(machine, colour_of, width))
 
 
 def drawing_rich(machine: Machine, colour_of: Mapping[int, int] | None = None, width: int = 100) -> Text:
     """`draw.drawing` in colour."""
-    lines = [*_heading(machine), [], *_outline(draw.outline(machine, width), machine, colour_of)]
+    lines = [*_heading(machine, width), [], *_outline(draw.outline(machine, width), machine, colour_of)]
     if draw.mesh(machine, width) is not None:
         lines += [[], *_plain(draw.node_lines(machine, width))]
-    return _rich(lines)
+    return rich_text(lines)
 
 
 def blocks_rich(machine: Machine, colour_of: Mapping[int, int] | None = None, width: int = 100) -> Text:
     """`draw.blocks` in colour."""
-    return _rich(_outline(draw.by_node(machine, width), machine, colour_of))
+    return rich_text(_outline(draw.by_node(machine, width), machine, colour_of))
+
+
+def blocks_lines(machine: Machine, colour_of: Mapping[int, int], width: int = 100) -> list[str]:
+    """`draw.blocks` as lines that know their colours."""
+    return [Styled.made(*line) for line in _outline(draw.by_node(machine, width), machine, colour_of)]
 
 
 def legend(machine: Machine, colour_of: Mapping[int, int]) -> str:
@@ -80,9 +83,9 @@ def count_line(machine: Machine) -> str:
     return f"{kinds.total()} figures: {counted}"
 
 
-def _lines(machine: Machine, colour_of: Mapping[int, int] | None, width: int) -> list[Line]:
+def _lines(machine: Machine, colour_of: Mapping[int, int] | None, width: int) -> list[Pieces]:
     has_mesh = draw.mesh(machine, width) is not None
-    lines = [*_heading(machine), *_plain([count_line(machine), ""])]
+    lines = [*_heading(machine, width), *_plain([count_line(machine), ""])]
     lines += _outline(draw.outline(machine, width), machine, colour_of)
     if colour_of:
         lines += _plain(textwrap.wrap(legend(machine, colour_of), max(width, 30)))
@@ -91,16 +94,16 @@ def _lines(machine: Machine, colour_of: Mapping[int, int] | None, width: int) ->
     return [*lines, [], *_table(machine, width), [], *_plain(list(_rest(machine, width)))]
 
 
-def _heading(machine: Machine) -> list[Line]:
-    first, *rest = draw.heading(machine)
+def _heading(machine: Machine, width: int) -> list[Pieces]:
+    first, *rest = draw.heading(machine, width)
     return [[(first, "heading")], *_plain(rest)]
 
 
-def _plain(lines: list[str]) -> list[Line]:
+def _plain(lines: list[str]) -> list[Pieces]:
     return [[(line, "")] for line in lines]
 
 
-def _outline(outline: draw.Outline, machine: Machine, colour_of: Mapping[int, int] | None) -> list[Line]:
+def _outline(outline: draw.Outline, machine: Machine, colour_of: Mapping[int, int] | None) -> list[Pieces]:
     characters = draw.core_characters(machine, colour_of)
     kind_of = {core: k for k, kind in enumerate(machine.core_kinds) for core in kind.cores}
 
@@ -116,20 +119,7 @@ def _outline(outline: draw.Outline, machine: Machine, colour_of: Mapping[int, in
     ]
 
 
-def _rich(lines: list[Line]) -> Text:
-    from rich.text import Text
-
-    text = Text()
-    for i, line in enumerate(lines):
-        for piece, role in line:
-            _, is_stage, number = role.partition("stage ")
-            text.append(piece, style.terminal_stage(int(number)) if is_stage else style.TERMINAL.get(role, ""))
-        if i + 1 < len(lines):
-            text.append("\n")
-    return text
-
-
-def _table(machine: Machine, width: int) -> list[Line]:
+def _table(machine: Machine, width: int) -> list[Pieces]:
     """The figures, a line each; a kind of figure in its own style, sources cut to what `width` leaves."""
     cells: list[list[str]] = []
     kinds: list[str] = []
@@ -144,7 +134,7 @@ def _table(machine: Machine, width: int) -> list[Line]:
     lines = table(head, cells, indent="")
     start = lines[0].index("kind")
     room = max(width - lines[0].index("from"), _SHORTEST_SOURCE)
-    out: list[Line] = [[(lines[0], "label")]]
+    out: list[Pieces] = [[(lines[0], "label")]]
     for line, kind, row in zip(lines[1:], kinds, cells, strict=True):
         cut = line if len(row[-1]) <= room else line[: lines[0].index("from")] + _shortened(row[-1], room)
         out.append([(cut[:start], ""), (cut[start : start + len(kind)], kind), (cut[start + len(kind) :], "")])

@@ -24,8 +24,13 @@ def against_text(plan: Plan, rivals: Sequence[Rival]) -> list[str]:
     """Our plan and those of `rivals`, the fastest first; who says so stands below."""
     made = sorted((r for r in rivals if r.throughput_per_s), key=lambda r: (-r.throughput_per_s, r.planner))
     rows = [_ours(plan), *(_row(rival) for rival in made)]
+    rates = [plan.predicted.throughput_per_s, *(rival.throughput_per_s for rival in made)]
     head = ["planner", "items/s", "of ours", "latency", "cores", "stages", "workers", ""]
-    lines = ["Planned by others, on the same machine with the same costs", "", *table(head, rows, right="123456")]
+    lines = [
+        "Planned by others, on the same machine with the same costs",
+        "",
+        *table(head, rows, right="123456", fold="7", whole="07", bars=[rate / max(rates) for rate in rates]),
+    ]
     lines += [f"  no plan by {r.planner}: {r.note}" for r in rivals if not r.throughput_per_s]
     return [*lines, "", *(f"  {r.planner}: {r.source}" for r in rivals)]
 

@@ -72,13 +72,15 @@ def machine_sheet(
     stage_of: Mapping[int, int] | None = None,
     title: str | None = None,
     stage_names: Mapping[int, str] | None = None,
+    *,
+    heading: bool = True,
 ) -> tuple[Sheet, float, float]:
     """The picture of `draw_machine` as marks, with its width and height in inches."""
     cores = _Cores(machine, stage_of)
     body = _nested(machine, cores) if machine.layout is None else _mesh(machine, cores)
     width = max(body.width, _LEAST_WIDTH) + 2 * _MARGIN
     sheet = Sheet()
-    y = _headings(sheet, machine, title, width)
+    y = _headings(sheet, machine, title, width) if heading else _MARGIN / 2
     body.draw(sheet, _MARGIN, y)
     y = _legend(sheet, _entries(machine, stage_of, stage_names or {}), width, y + body.height + 0.2)
     return sheet, width, y + _MARGIN - 0.1

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from mapper.cost.table import GIVEN
-from mapper.machine.draw import blocks, shape
+from mapper.machine.draw import shape
 from mapper.plans.check import value_of
 from mapper.plans.model import Plan, Stage
 from mapper.reports import asked
+from mapper.reports.lines import Styled, indented
+from mapper.reports.machine import blocks_lines, legend, stages_of
 from mapper.reports.table import table
 from mapper.units import format_bytes, format_rate, format_seconds
 
 
 def plan_text(plan: Plan, width: int = 100) -> list[str]:
-    """Lines for people, at most about `width` characters each."""
+    """Lines for people; the machine is drawn for `width` columns."""
+    told, proof = answer(plan).split("\n")
     return [
-        _subject(plan), "", _answer(plan), _shape(plan), *_why(plan), "",
+        subject(plan), "", Styled.made((told, "answer")), proof, shape_of(plan), *_why(plan), "",
         *_stages(plan), "", *_drawing(plan, width), "", *_others(plan),
     ]  # fmt: skip
 
@@ -37,7 +40,8 @@ def _unit(plan: Plan) -> str:
     return f"{items_name(plan).split(' ')[0]}/s"
 
 
-def _subject(plan: Plan) -> str:
+def subject(plan: Plan) -> str:
+    """Which model, in items of what, on which machine."""
     batch, noun = plan.request.batch, plan.model.item_name
     item = f"1 {noun}" if batch == 1 else f"{batch} {plural(noun)}"
     items = "" if item == "1 item" else f", items of {item}"
@@ -47,7 +51,8 @@ def _subject(plan: Plan) -> str:
     return f"{plan.model.title or plan.model.name}{items}, on {machine.title or machine.name} ({shape(machine)})"
 
 
-def _answer(plan: Plan) -> str:
+def answer(plan: Plan) -> str:
+    """What was asked and what the plan gives in one line, how good it is proved to be in another."""
     predicted, request = plan.predicted, plan.request
     one = items_name(plan, 1).split(" ")[0]
     head = asked.head(request.objective, request.limits)
@@ -64,7 +69,7 @@ def _answer(plan: Plan) -> str:
     return f"{text}\n{asked.proof(request.objective, value, plan.solver, 'this cost model')}"
 
 
-def _shape(plan: Plan) -> str:
+def shape_of(plan: Plan) -> str:
     """The plan in a sentence: native, copies, or a pipeline."""
     first = plan.stages[0]
     threads = first.replicas[0].configuration.threads
@@ -96,9 +101,16 @@ def _why(plan: Plan) -> list[str]:
 
 
 def _stages(plan: Plan) -> list[str]:
+    """A row a stage; where there are no copies, the load of one is that of all."""
     rows = [_row(plan, stage) for stage in plan.stages]
     head = ["stage", "ops", "copies", "cores a copy", "weights", "held in", "load", "load/copies", "mostly"]
-    return table(head, rows, right="02467")
+    copies = any(len(stage.replicas) > 1 for stage in plan.stages)
+    head, *rows = [row if copies else [*row[:7], *row[8:]] for row in (head, *rows)]
+    each = [stage.load.total_s / len(stage.replicas) for stage in plan.stages]
+    bars = [seconds / max(each) if max(each) else 0.0 for seconds in each] if len(each) > 1 else []
+    roles = {i: f"stage {stage.id}" for i, stage in enumerate(plan.stages)}
+    right, fold = ("02467", "45863") if copies else ("0246", "4573")
+    return table(head, rows, right=right, fold=fold, roles=roles, bars=bars)
 
 
 def _row(plan: Plan, stage: Stage) -> list[str]:
@@ -121,18 +133,25 @@ def _span(stage: Stage) -> str:
 
 
 def _drawing(plan: Plan, width: int) -> list[str]:
-    colour_of = {core: stage.id for stage in plan.stages for replica in stage.replicas for core in replica.cores}
-    legend = "  each character is a core and shows its stage" + (
-        "" if len(colour_of) == len(plan.machine.cores) else ", · is free"
-    )
-    return [*("  " + line for line in blocks(plan.machine, colour_of, width - 2)), legend]
+    drawn = blocks_lines(plan.machine, stages_of(plan), width - 2)
+    return [*(indented(line, "  ") for line in drawn), f"  {legend(plan.machine, stages_of(plan))}"]
 
 
 def _others(plan: Plan) -> list[str]:
+    """The alternatives, under the plan itself to compare with."""
     if not plan.alternatives:
         return []
+    predicted = plan.predicted
     rows = [
-        [a.name, format_rate(a.throughput_per_s), format_seconds(a.latency_s), str(a.cores_used), a.options]
-        for a in plan.alternatives
+        ["this plan", *_figures(predicted.throughput_per_s, predicted.latency_s, predicted.cores_used), ""],
+        *([a.name, *_figures(a.throughput_per_s, a.latency_s, a.cores_used), a.options] for a in plan.alternatives),
     ]
-    return table(["Or", _unit(plan), "latency", "cores", ""], rows, right="123", indent="")
+    rates = [predicted.throughput_per_s, *(a.throughput_per_s for a in plan.alternatives)]
+    bars = [rate / max(rates) for rate in rates]
+    return table(
+        ["Or", _unit(plan), "latency", "cores", ""], rows, right="123", indent="", fold="4", whole="04", bars=bars
+    )
+
+
+def _figures(per_s: float, latency_s: float, cores: int) -> list[str]:
+    return [format_rate(per_s), format_seconds(latency_s), str(cores)]

@@ -29,7 +29,7 @@ class Scale:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             return [v for p in powers for v in (10.0**p, 2 * 10.0**p, 5 * 10.0**p) if self.low <= v <= self.high]
         step = next(
-            s for s in (m * 10.0**e for e in range(-6, 9) for m in (1, 2, 5)) if (self.high - self.low) / s <= 5
+            s for s in (m * 10.0**e for e in range(-12, 18) for m in (1, 2, 5)) if (self.high - self.low) / s <= 5
         )
         first = math.ceil(self.low / step - 1e-9)
         return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]

@@ -23,7 +23,8 @@ _MOST_DOTS = 10_000
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle; `name` becomes its id in SVG."""
+    """A rectangle; `name` becomes its id in SVG. `stage` is what it stands for where it does, `tip` what it says of
+    itself on a page."""
 
     x: float
     y: float
@@ -35,6 +36,9 @@ class Box:
     dash: tuple[float, ...] = ()
     radius: float = 0.0
     name: str = ""
+    stage: int | None = None
+    tip: str = ""
+    opacity: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Stroke:
     points: tuple[tuple[float, float], ...]
     colour: str = style.MESH
     line: float = 1.2
+    dash: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,13 +207,16 @@ def _artist(mark: Box | Stroke | Words, height: float, inches: Any) -> Artist:
 
     if isinstance(mark, Stroke):
         xs, ys = [x for x, _ in mark.points], [height - y for _, y in mark.points]
-        return Line2D(xs, ys, color=mark.colour, linewidth=mark.line, solid_capstyle="round", transform=inches)
+        return Line2D(xs, ys, color=mark.colour, linewidth=mark.line, solid_capstyle="round", transform=inches,
+                      linestyle=(0, mark.dash) if mark.dash else "-")  # fmt: skip
     if isinstance(mark, Words):
         return Text(mark.x, height - mark.y, mark.text, fontsize=mark.size, color=mark.colour, ha=mark.align,
                     va="center_baseline", weight="bold" if mark.bold else "normal", parse_math=False,
                     transform=inches)  # fmt: skip
     look = {"facecolor": mark.fill, "edgecolor": mark.edge, "linewidth": mark.line, "transform": inches,
             "linestyle": (0, mark.dash) if mark.dash else "-", "gid": mark.name or None}  # fmt: skip
+    if mark.opacity < 1:
+        look["alpha"] = mark.opacity
     corner = mark.x, height - mark.y - mark.height
     if not mark.radius:
         return Rectangle(corner, mark.width, mark.height, **look)

@@ -48,7 +48,9 @@ def _stages(found: Simulated) -> list[str]:
         for s in found.stages
     ]  # fmt: skip
     head = ["stage", "copies", "load", "planned", "slowed", "busy", "waits for items", "waits for room"]
-    return table(head, rows, right="01234567", indent="")
+    roles = {i: f"stage {stage.id}" for i, stage in enumerate(found.stages)}
+    bars = [stage.busy for stage in found.stages]
+    return table(head, rows, right="01234567", indent="", fold="376", roles=roles, bars=bars)
 
 
 def _memory(found: Simulated) -> list[str]:

@@ -1,14 +1,17 @@
 """How reports look: one palette for stages on paper and in terminals, and the colours and sizes of what pictures show.
 
 Stages take the colours of Okabe and Ito (2008), which people tell apart however they see colour; black, which is
-text here, is grey instead. Beyond eight stages the same hues come back lighter, then darker. Colour never stands
-alone: a stage's number is written where its colour is.
+text here, is grey instead. Beyond eight stages the same hues come back lighter, then darker, and so on. Colour never
+stands alone: a stage's number is written where its colour is.
 """
 
 from __future__ import annotations
 
 STAGES = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
-SHADES = ((0.0, "#FFFFFF"), (0.5, "#FFFFFF"), (0.4, "#000000"))
+SHADES = (
+    (0.0, "#FFFFFF"), (0.5, "#FFFFFF"), (0.4, "#000000"), (0.72, "#FFFFFF"), (0.6, "#000000"), (0.27, "#FFFFFF"),
+    (0.2, "#000000"), (0.5, "#4A4A7A"),
+)  # fmt: skip
 """For each turn through `STAGES`: how much of which colour is mixed in."""
 
 PAPER = "#FFFFFF"
@@ -46,12 +49,17 @@ TERMINAL = {
     "kind 1": "cyan",
     "kind 2": "magenta",
     "free": "dim",
+    "answer": "bold",
+    "ok": "green",
+    "warning": "yellow",
+    "error": "red",
+    "waits": "dim",
 }
 """Styles of roles in terminals; those of the terminal's own colours, which fit its background."""
 
 
 def stage_colour(stage: int) -> str:
-    """The fill of `stage`, such as `#E69F00`; 24 stages differ, then the colours come round again."""
+    """The fill of `stage`, such as `#E69F00`; 64 stages differ, then the colours come round again."""
     turn, hue = divmod(stage, len(STAGES))
     share, other = SHADES[turn % len(SHADES)]
     return _mixed(STAGES[hue], other, share)
@@ -68,6 +76,15 @@ def terminal_stage(stage: int) -> str:
     """The terminal style of a core of `stage`: its character on its colour, legible on any background."""
     colour = stage_colour(stage)
     return f"bold {ink_on(colour)} on {colour}"
+
+
+def terminal(role: str) -> str:
+    """The terminal style of a piece of text: `stage 3` is that stage's ground, `bar of stage 3` its colour, others are
+    in `TERMINAL`."""
+    kind, is_stage, number = role.partition("stage ")
+    if not is_stage:
+        return TERMINAL.get(role, "")
+    return stage_colour(int(number)) if kind else terminal_stage(int(number))
 
 
 def node_tint(node: int) -> str:

@@ -23,7 +23,7 @@ def tuning_text(tuning: Tuning) -> list[str]:
         f"{tuning.model} with {tuning.backend} on {tuning.machine}: {tuning.kept}, {format_rate(kept.measured_per_s)} "
         f"items/s{_verdict(tuning)}",
         "",
-        *table(head, rows, right="123456"),
+        *table(head, rows, right="123456", fold="146", whole="7"),
         "",
         f"It stopped because {tuning.stopped}.",
         *([f"Warning: others took {tuning.others_busy:.0%} of the cores meanwhile: do not rely on this."]

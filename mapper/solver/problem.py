@@ -111,7 +111,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a plan must keep. None is no limit. `stages` is an exact number; `together` and `apart` name ops."""
+    """What a plan must keep. None is no limit. `stages` is an exact number; `together` and `apart` name ops.
+
+    >>> Limits(max_latency_s=0.05, max_cores=8).as_options()
+    {'max_latency_s': 0.05, 'max_cores': 8}
+    """
 
     max_latency_s: float | None = None
     min_throughput_per_s: float | None = None

@@ -73,7 +73,7 @@ def test_another_ending_is_refused_before_anything_is_done(tmp_path: Path, name:
     assert (result.code, result.out) == (2, "") and "rows are written as .csv" in result.err
 
 
-@pytest.mark.parametrize(("package", "name"), [("pyarrow", "a.parquet"), ("plotly", "a.html"), ("matplotlib", "a.png")])
+@pytest.mark.parametrize(("package", "name"), [("pyarrow", "a.parquet"), ("matplotlib", "a.png")])
 def test_what_is_not_installed_is_said_first(package: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [module for module in sys.modules if module.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, module)

@@ -306,6 +306,6 @@ def test_where_output_goes_and_what_progress_says() -> None:
     for done in (1, 2, 3, 11, 31, 32):
         rate.told(done, 32)
     assert said == [
-        "1 of 32 items", "3 of 32 items, 4.00 items/s", "11 of 32 items, 10.0 items/s", "31 of 32 items, 20.0 items/s",
-        "32 of 32 items, 20.8 items/s",
+        "1 of 32 items", "3 of 32 items, 4.00 items/s", "11 of 32 items, 10.0 items/s  ▂█",
+        "31 of 32 items, 20.0 items/s  ▂▇█", "32 of 32 items, 20.8 items/s  ▂▇█",
     ]  # fmt: skip

@@ -23,7 +23,8 @@ def made_of(*nodes: Node) -> Machine:
 def test_a_machine_with_a_layout_is_drawn_as_its_mesh() -> None:
     assert drawing(SG2042, width=80) == [
         "SOPHON SG2042 (64 cores: 4 NUMA nodes × 4 groups × 4 cores)",
-        "L1d 64 KiB a core · L2 1 MiB a group · L3 64 MiB a package · memory 32 GiB a node",
+        "L1d 64 KiB a core · L2 1 MiB a group · L3 64 MiB a package",
+        "memory 32 GiB a node",
         "",
         "      ┌ node 1 ───┬ node 3 ───┐",
         "      │ ▇▇▇▇ ▇▇▇▇ │ ▇▇▇▇ ▇▇▇▇ │",
@@ -43,7 +44,8 @@ def test_a_machine_with_a_layout_is_drawn_as_its_mesh() -> None:
 def test_a_mesh_that_is_too_wide_gives_way_to_the_nodes() -> None:
     assert mesh(SG2042, 36) is not None
     assert mesh(SG2042, 35) is None
-    assert drawing(SG2042, width=35)[3:] == blocks(SG2042, width=35)
+    drawn = drawing(SG2042, width=35)
+    assert drawn[drawn.index("") + 1 :] == blocks(SG2042, width=35) and max(map(len, drawn)) <= 35
 
 
 def test_cores_in_the_mesh_show_their_stage() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mapper.cost.roofline import roofline
 from mapper.cost.table import CostTable
-from mapper.errors import UsageError
+from mapper.errors import UsageError, one_of
 from mapper.exporters.mappings.csv_mapping import read_csv
 from mapper.exporters.mappings.mapping import Work, imported_plan
 from mapper.exporters.mappings.rankfile import is_rankfile, read_rankfile
@@ -29,7 +29,7 @@ def import_mapping(
     Raises: UsageError for an unknown format; BadInput with the line of what is wrong.
     """
     if kind is not None and kind not in FORMATS:
-        raise UsageError(f"there is no format {kind!r} to import", advice=f"One of {', '.join(FORMATS)}.")
+        raise UsageError(f"there is no format {kind!r} to import", advice=one_of(kind, FORMATS))
     if (kind or FORMATS[is_rankfile(path)]) == "csv":
         stages = read_csv(path, graph, machine)
     else:

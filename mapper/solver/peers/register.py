@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mapper.cost.residency import DRAM, PACKAGE
-from mapper.errors import Infeasible, UsageError
+from mapper.errors import Infeasible, UsageError, one_of
 from mapper.solver.problem import Array, Limits, Problem
 
 
@@ -113,5 +113,5 @@ def planner(name: str, *, source: str, blocks: int | None = None) -> Callable[[C
 def planner_called(name: str) -> Planner:
     """The planner called `name`. Raises: UsageError naming those that there are."""
     if name not in PLANNERS:
-        raise UsageError(f"there is no planner {name!r}", advice=f"One of optimal, {', '.join(PLANNERS)}.")
+        raise UsageError(f"there is no planner {name!r}", advice=one_of(name, ["optimal", *PLANNERS]))
     return PLANNERS[name]

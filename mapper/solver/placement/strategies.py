@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from mapper.errors import UsageError
+from mapper.errors import UsageError, one_of
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.plans.evaluate import Placed
@@ -53,7 +53,7 @@ def strategy(name: str, *, source: str) -> Callable[[Place], Place]:
 def strategy_called(name: str) -> Strategy:
     """The placement called `name`. Raises: UsageError naming those that there are."""
     if name not in STRATEGIES:
-        raise UsageError(f"there is no placement {name!r}", advice=f"One of {', '.join(STRATEGIES)}.")
+        raise UsageError(f"there is no placement {name!r}", advice=one_of(name, STRATEGIES))
     return STRATEGIES[name]
 
 
