@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -15,10 +16,13 @@ settings.load_profile("change")
 
 
 def pytest_configure() -> None:
-    """A shell starts what runs in its background with Ctrl-C ignored, and whatever that starts inherits it: tests that
+    """What tests would find in their process otherwise.
+
+    A shell starts what runs in its background with Ctrl-C ignored, and whatever that starts inherits it: tests that
     interrupt a command would wait for ever. A handler is not inherited."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("COLUMNS", None)  # a worker of pytest-xdist has it, and reports would be made for that width
 
 
 @pytest.fixture(autouse=True)

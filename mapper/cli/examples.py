@@ -45,11 +45,11 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
                 "mapper plan --model resnet18 --topo 'numa:2 group:4 core:4' --objective pareto", long=True),
     ),
     "check": (
-        Example("Derive every load, byte and bound of a plan again", "mapper check vit.json"),
+        Example("Derive every load, byte and bound of a plan again", "mapper check vit.json", long=True),
         Example("What the file alone can show, in no time", "mapper check vit.json --alone"),
     ),
     "explain": (
-        Example("What binds", "mapper explain vit.json --only binding"),
+        Example("What binds", "mapper explain vit.json --only binding", long=True),
         Example("All of it: limits, a little more of the machine, and why not something else",
                 "mapper explain vit.json", long=True),
     ),
@@ -63,7 +63,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     ),
     "report": (
         Example("All of a plan on one page to look at, without a network, and every picture as a file",
-                "mapper report vit.json --only binding -o report.html --pictures pictures"),
+                "mapper report vit.json --only binding -o report.html --pictures pictures", long=True),
         Example("What a run measured beside what was predicted",
                 "mapper report plan.json run.json -o report.html", long=True),
     ),
@@ -76,7 +76,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     ),
     "import": (
         Example("A table that was edited by hand or made by another tool, as a plan",
-                "mapper import vit.csv --of vit.json -o own.json"),
+                "mapper import vit.csv --of vit.json -o own.json", long=True),
     ),
     "run": (
         Example("Run, measure, and compare the outputs with those of the unsplit model",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import strategies as st
 
 from mapper.graph.model import Boundary, Graph, Op, Tensor, WeightUse
@@ -37,21 +39,32 @@ def graphs(draw: st.DrawFn, most_ops: int = 12) -> Graph:
 @st.composite
 def machines(draw: st.DrawFn) -> Machine:
     """A regular machine of up to 32 cores in up to four nodes, with small caches."""
-    nodes, groups, size = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 4]))
+    shape = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 4]))
+    near, far = draw(st.sampled_from([1e4, 1e6])), draw(st.sampled_from([1e4, 1e8]))
+    sizes = (near, far)[: draw(st.integers(0, 2))]
+    return regular_machine(shape, sizes, draw(st.sampled_from([1e9, 4e10])), draw(st.sampled_from([1e9, 1e10])))
+
+
+def regular_machine(
+    shape: tuple[int, int, int], cache_bytes: Sequence[float], package_rate: float, node_rate: float
+) -> Machine:
+    """A machine of so many nodes, groups of each and cores of each, with caches of a group and of the package, and DRAM
+    that serves so many bytes a second, of the package and of a node."""
+    nodes, groups, size = shape
     number = iter(range(nodes * groups * size))
     described = [
         {"groups": [",".join(str(next(number)) for _ in range(size)) for _ in range(groups)]} for _ in range(nodes)
     ]
-    near, far = draw(st.sampled_from([1e4, 1e6])), draw(st.sampled_from([1e4, 1e8]))
+    names = ("L2", 2, "group"), ("L3", 3, "package")
     caches = [
-        {"name": "L2", "level": 2, "shared_by": "group", "bytes": near},
-        {"name": "L3", "level": 3, "shared_by": "package", "bytes": far},
+        {"name": name, "level": level, "shared_by": shared, "bytes": size_bytes}
+        for (name, level, shared), size_bytes in zip(names, cache_bytes, strict=False)
     ]
     return Machine.model_validate({
-        "name": "random", "nodes": described, "caches": caches[: draw(st.integers(0, 2))],
+        "name": "random", "nodes": described, "caches": caches,
         "distances": [[10 if a == b else 20 + abs(a - b) for b in range(nodes)] for a in range(nodes)],
-        "memory": {"package_bandwidth_bytes_per_s": draw(st.sampled_from([1e9, 4e10])),
-                   "node_bandwidth_bytes_per_s": draw(st.sampled_from([1e9, 1e10])), "core_bandwidth_bytes_per_s": 5e9},
+        "memory": {"package_bandwidth_bytes_per_s": package_rate,
+                   "node_bandwidth_bytes_per_s": node_rate, "core_bandwidth_bytes_per_s": 5e9},
         "compute": {"peak_flop_per_s": 1.6e10, "efficiency": dict.fromkeys(("matmul", "conv", "attention"), 0.25),
                     "seconds_per_element": {"elementwise": 1e-9, "normalization": 4e-9}, "busy_slowdown": 1.25,
                     "imbalance": 0.12},

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from mapper.cost.configurations import configurations
@@ -23,7 +23,7 @@ from mapper.solver.plan import plan
 from mapper.solver.problem import Limits, problem_of
 from mapper.solver.search.least_period import throughput
 from mapper.solver.search.space import Space
-from tests.planning.graphs import graphs, machines
+from tests.planning.graphs import graphs, machines, regular_machine
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LIMITS = st.sampled_from(
@@ -77,6 +77,37 @@ def test_where_no_time_is_left_copies_of_the_model_are_tried_still(graph: Graph,
     for config in configurations(machine):
         copies = plan(graph, machine, near_optimal=0.0, limits=Limits(stages=1, configurations=(config,)))
         assert soon.predicted.period_s <= copies.predicted.period_s * (1 + WORTH)
+
+
+def served_by_dram() -> tuple[Graph, Machine]:
+    """Ops that read more than a node's DRAM serves: the best stages draw on one node, copies on both alike."""
+    figures = [  # kind, FLOP, elements, bytes read, bytes written, bytes of weights, nodes of the program
+        ("elementwise", 4249, 79842, 71, 205, 5000, 3), ("conv", 217, 52, 30866, 1623, 1000, 3),
+        ("attention", 715113, 46916, 794, 67, 0, 1), ("conv", 618, 4681, 38464, 190, 8000, 1),
+        ("elementwise", 82474, 25905, 65908, 4538, 0, 2),
+    ]  # fmt: skip
+    names = ("kind", "flop", "elements", "read_bytes", "write_bytes")
+    ops = []
+    for number, (*own, size, nodes) in enumerate(figures):
+        weights = [{"name": f"w{number}", "bytes": size, "touched_bytes": size}] if size else []
+        ops.append({"name": f"op{number}", "weights": weights, "nodes": nodes} | dict(zip(names, own, strict=True)))
+    tensors = [
+        {"name": "t2", "producer": "op2", "readers": ["op4"], "bytes": 418420},
+        {"name": "t3", "producer": "op3", "readers": ["op4"], "bytes": 806},
+    ]
+    graph = Graph.model_validate({"name": "drawing", "ops": ops, "tensors": tensors})
+    return graph, regular_machine((2, 3, 4), (1e4,), 4e10, 1e9)
+
+
+@QUICK
+@given(graphs(), machines())
+@example(*served_by_dram())
+def test_copies_of_the_model_are_never_ahead(graph: Graph, machine: Machine) -> None:
+    """Found with ops that the DRAM of a node limits: stages that were placed on two nodes were 9 % behind copies."""
+    made = plan(graph, machine, near_optimal=0.0)
+    for config in configurations(machine):
+        copies = plan(graph, machine, near_optimal=0.0, limits=Limits(stages=1, configurations=(config,)))
+        assert made.predicted.period_s <= copies.predicted.period_s * (1 + WORTH)
 
 
 @QUICK

@@ -154,8 +154,8 @@ def near(case: Case, wanted: Wanted, first: Solution) -> Iterator[Candidate]:
 
 
 def copies(case: Case, wanted: Wanted) -> Iterator[Candidate]:
-    """The whole model in every configuration, in as many copies as there is room for: found at once, so also where
-    the time is up before others could be."""
+    """The whole model in every configuration, in as many copies as there is room for: alike on all nodes, so that none
+    of these limits them more than others, and found at once, so also where the time is up before others could be."""
     whole, limits = case.space.undivided(), wanted.limits
     whole.stop = Stop()
     if limits.stages in (None, 1):

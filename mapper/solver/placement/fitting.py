@@ -102,7 +102,7 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
             break  # the next one would be searched for
     if crowded and not _within(best, goal, enough):
         best = _nearer_home(case, wanted, limits, near_optimal, best)
-    if case.space.stop.reached and not case.space.stop.interrupted and not _within(best, goal, enough):
+    if not case.space.stop.interrupted and not _within(best, goal, enough):
         for candidate in copies(case, wanted):
             best = _better(best, _attempt(case, candidate, limits, near_optimal), near_optimal)
     for candidate in missed:
