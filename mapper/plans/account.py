@@ -19,7 +19,7 @@ from mapper.cost.transfer import transfer_s
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 from mapper.machine.parts import DISTANCES, Distance, Path
-from mapper.plans.dram import dram_of_hosts, dram_of_nodes, host_dram_bytes_per_s, is_spread
+from mapper.plans.dram import DRAM_OF_NODE, dram_of_hosts, dram_of_nodes, host_dram_bytes_per_s, is_spread
 from mapper.plans.evaluate import Evaluation
 from mapper.plans.hosts import LINK, traffic
 from mapper.plans.model import FEEDER, Stage
@@ -114,7 +114,7 @@ class MemoryLoad:
         """Such as `DRAM of node 2`."""
         if self.host is not None:
             return f"DRAM of host {self.host}"
-        return "DRAM of the package" if self.node is None else f"DRAM of node {self.node}"
+        return "DRAM of the package" if self.node is None else f"{DRAM_OF_NODE} {self.node}"
 
 
 @dataclass(frozen=True)

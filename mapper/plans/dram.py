@@ -8,6 +8,9 @@ from mapper.cost.residency import DRAM_NAME
 from mapper.machine.model import Machine
 from mapper.plans.model import Replica, Stage
 
+DRAM_OF_NODE = "DRAM of node"
+"""How single nodes' DRAM is called as what limits a plan, before the number."""
+
 
 def is_spread(stage: Stage, machine: Machine) -> bool:
     """Whether the weights of `stage` lie on other nodes than those of its cores: on all nodes of the machine."""
@@ -63,5 +66,5 @@ def dram_causes(stages: Sequence[Stage], machine: Machine) -> list[tuple[float, 
     figure = machine.memory.node_bandwidth_bytes_per_s
     if figure is not None:
         for node, drawn in dram_of_nodes(stages, machine).items():
-            causes.append((drawn / figure.value, f"DRAM of node {node}"))
+            causes.append((drawn / figure.value, f"{DRAM_OF_NODE} {node}"))
     return causes

@@ -104,12 +104,7 @@ def others(case: Case, wanted: Wanted, first: Solution) -> Iterator[Candidate]:
     whose stages share no node; and the best where partners are far apart. `first` is the best but for distances."""
     space, machine = case.space, case.machine
     limited, several = wanted.limits.node_memory_bytes is not None, len(machine.nodes) > 1
-    for parts in _divisors(machine):
-        try:
-            found = alike(space, parts, wanted.limits, wanted.near_optimal, wanted.tolerance)
-        except Infeasible:
-            continue
-        yield Candidate(found, space, wanted.limits)
+    yield from _same_on_nodes(space, machine, wanted)
     if limited and several:
         yield from _best(space, wanted, "own nodes")
         yield from _best(space, replace(wanted, limits=_aligned(case, wanted.limits)))
@@ -160,8 +155,22 @@ def copies(case: Case, wanted: Wanted) -> Iterator[Candidate]:
     whole.stop = Stop()
     if limits.stages in (None, 1):
         for config in limits.configurations or whole.problem.configs:
-            one = replace(limits, stages=None, configurations=(config,))
-            yield from _best(whole, replace(wanted, limits=one))
+            one = replace(wanted, limits=replace(limits, stages=None, configurations=(config,)))
+            yield from _best(whole, one)
+            yield from _same_on_nodes(whole, case.machine, one)
+
+
+def regular(case: Case, wanted: Wanted) -> Iterator[Candidate]:
+    """One pipeline of teams that are all alike, for every configuration, weights in DRAM near their stage or on all
+    nodes: where single nodes' DRAM limits plans, these draw more evenly than the best without that limit."""
+    limits = wanted.limits
+    spaces: list[tuple[Space, Manner]] = [(case.space, "any")]
+    if limits.node_memory_bytes is None and case.table.spread_s is not None:
+        spaces.append((_priced(case), "spread"))
+    for config in limits.configurations or case.space.problem.configs:
+        one = replace(wanted, limits=replace(limits, max_replicas=1, configurations=(config,)))
+        for space, manner in spaces:
+            yield from _best(space, one, manner)
 
 
 def tighter(candidate: Candidate, wanted: Wanted, limits: Limits) -> Candidate | None:
@@ -190,6 +199,16 @@ def _best(
     except Infeasible:
         return
     yield Candidate(found, space, limits, manner, rises, proves and rises is not None)
+
+
+def _same_on_nodes(space: Space, machine: Machine, wanted: Wanted) -> Iterator[Candidate]:
+    """The best plans that are the same on every node, or on every few nodes."""
+    for parts in _divisors(machine):
+        try:
+            found = alike(space, parts, wanted.limits, wanted.near_optimal, wanted.tolerance)
+        except Infeasible:
+            continue
+        yield Candidate(found, space, wanted.limits)
 
 
 def _priced(case: Case) -> Space:

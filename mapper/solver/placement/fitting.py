@@ -16,10 +16,22 @@ from mapper.cost.residency import DRAM
 from mapper.errors import Infeasible, NoPlanInTime
 from mapper.machine.hosts import feeder_host, on_host
 from mapper.plans.check import placed_of
+from mapper.plans.dram import DRAM_OF_NODE
 from mapper.plans.evaluate import Evaluation, Placed, evaluate
 from mapper.plans.hosts import LINK
 from mapper.plans.model import Predicted
-from mapper.solver.placement.candidates import Candidate, Case, Wanted, copies, fewer, near, others, starts, tighter
+from mapper.solver.placement.candidates import (
+    Candidate,
+    Case,
+    Wanted,
+    copies,
+    fewer,
+    near,
+    others,
+    regular,
+    starts,
+    tighter,
+)
 from mapper.solver.placement.floor import Held
 from mapper.solver.placement.over_hosts import over_hosts
 from mapper.solver.placement.place import Unplaceable, place
@@ -105,6 +117,11 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
     if not case.space.stop.interrupted and not _within(best, goal, enough):
         for candidate in copies(case, wanted):
             best = _better(best, _attempt(case, candidate, limits, near_optimal), near_optimal)
+    if _is_drained(best) and not _within(best, goal, enough):
+        for candidate in regular(case, wanted):
+            if case.space.stop.reached:
+                break
+            best = _better(best, _attempt(case, candidate, limits, near_optimal), near_optimal)
     for candidate in missed:
         if (candidate in first or candidate.rises is not None) and not _within(best, goal, WORTH):
             best = _better(best, _tightened(case, wanted, candidate, missed[candidate], limits), near_optimal)
@@ -130,6 +147,11 @@ def _alone(
 def _is_crowded(attempt: Fitting | Miss) -> bool:
     """Whether the network between hosts is what limits a plan."""
     return isinstance(attempt, Fitting) and attempt.evaluation.predicted.limited_by.startswith(LINK)
+
+
+def _is_drained(best: Fitting | None) -> bool:
+    """Whether the DRAM of a single node is what limits a plan."""
+    return best is not None and best.evaluation.predicted.limited_by.startswith(DRAM_OF_NODE)
 
 
 def _nearer_home(

@@ -40,7 +40,7 @@ def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(study, "Claim", lambda pus: contextlib.nullcontext())
     monkeypatch.setattr(study, "LOOK_S", 0.05)
-    monkeypatch.setattr(study, "wanted", _few)
+    monkeypatch.setattr("mapper.measure.calibrate.wanted_of", _few)
     monkeypatch.setattr(study, "ops_of", _few_ops)
     yield
 
