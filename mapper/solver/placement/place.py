@@ -43,8 +43,8 @@ class Unplaceable(Exception):
 
 @dataclass(frozen=True)
 class _Seats:
-    """What each kind takes of each node, by how much the one that is asked for most DRAM traffic is asked for more than
-    it serves, and whether there is no better choice."""
+    """What each kind takes of each node, by how much nodes are asked for more DRAM traffic than they serve, and whether
+    there is no better choice."""
 
     counts: list[list[int]]
     excess: int
@@ -238,7 +238,7 @@ def _solve(demand: _Demand, machine: Machine, most_excess: int | None = None) ->
     nodes, size, kinds = range(len(machine.nodes)), machine.cores_per_group, demand.kinds
     whole = [sum(machine.node_of_group[g] == n for g in machine.whole_groups) for n in nodes]
     cores = [sum(map(len, node.groups)) for node in machine.nodes]
-    take, cost, spans = [], [], {}
+    take, cost, spans, excess = [], [], {}, []
     for k, kind in enumerate(kinds):
         amount = max(1, kind[0].groups) if len(kind) == 1 else len(kind)
         take.append([model.new_int_var(0, amount, f"take_{k}_{n}") for n in nodes])
@@ -252,12 +252,14 @@ def _solve(demand: _Demand, machine: Machine, most_excess: int | None = None) ->
         model.add(sum(take[k][n] for k, kind in enumerate(kinds) if kind[0].groups) <= whole[n])
         model.add(sum(take[k][n] * (size if kind[0].groups else kind[0].cores) for k, kind in enumerate(kinds))
                   <= cores[n])  # fmt: skip
-    excess = model.new_int_var(0, 4096 * 2 if most_excess is None else most_excess, "excess")
-    for n in nodes if any(demand.draws) else []:  # the node that has most to serve sets the period
-        model.add(sum(draw * take[k][n] for k, draw in enumerate(demand.draws)) <= demand.cap + excess)
+    for n in nodes if any(demand.draws) else []:
+        excess.append(model.new_int_var(0, 4096 * 2, f"excess_{n}"))
+        model.add(sum(draw * take[k][n] for k, draw in enumerate(demand.draws)) <= demand.cap + excess[-1])
+    if most_excess is not None:
+        model.add(sum(excess) <= most_excess)
     if demand.held is not None:
         _within_memory(model, take, spans, demand.kinds, demand.held, whole)
-    cost += [DRAW_COST * excess, *_apart(model, take, demand.traffic, machine)]
+    cost += [DRAW_COST * x for x in excess] + _apart(model, take, demand.traffic, machine)
     model.minimize(sum(cost))
     work = WORK_LIMIT if most_excess is None else NEAR_WORK_LIMIT
     return _optimised(model, take, excess, work, required=most_excess is None)
@@ -311,7 +313,7 @@ def _first(model: Any, take: list[Any], k: int) -> list[Any]:
     return first
 
 
-def _optimised(model: Any, take: list[list[Any]], excess: Any, work: float, *, required: bool) -> _Seats | None:
+def _optimised(model: Any, take: list[list[Any]], excess: list[Any], work: float, *, required: bool) -> _Seats | None:
     """The best counts within the work limit: one worker and a fixed seed, so that they are always the same."""
     from ortools.sat.python import cp_model
 
@@ -323,7 +325,7 @@ def _optimised(model: Any, take: list[list[Any]], excess: Any, work: float, *, r
     status = solver.solve(model)
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         counts = [[solver.value(x) for x in row] for row in take]
-        return _Seats(counts, solver.value(excess), bool(status == cp_model.OPTIMAL))
+        return _Seats(counts, sum(solver.value(x) for x in excess), bool(status == cp_model.OPTIMAL))
     if not required:
         return None
     if status == cp_model.INFEASIBLE:
