@@ -50,8 +50,13 @@ class CostTable:
 
     def require_time(self, of: str) -> None:
         """Raises: BadInput when no op of the graph called `of` takes any time: any plan is as good as another."""
-        if not self.seconds.any():
+        if not self._takes_time:
             raise BadInput(of, "no op takes any time, so there is nothing to plan")
+
+    @cached_property
+    def _takes_time(self) -> bool:
+        """Looked at once: every evaluation of a mapping asks."""
+        return bool(self.seconds.any())
 
     def index(self, name: str) -> int:
         """The index of the configuration called `name`."""

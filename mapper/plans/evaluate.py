@@ -369,13 +369,11 @@ class _Evaluator:
         from_, to = self.mapping[s].replicas, self.mapping[t].replicas
         return tuple(
             Ring(
-                from_replica=a,
-                to_replica=b,
-                node=self.machine.cores[from_[a][0]].node,
+                from_replica=a, to_replica=b, node=self.machine.cores[from_[a][0]].node,
                 distance=self._distance(from_[a], to[b]),
             )
             for a, b in meetings(len(from_), len(to))
-        )
+        )  # fmt: skip
 
     def _slots(self, stages: tuple[Stage, ...], s: int, t: int, pace: float) -> int:
         """One slot to write, and one for each item that is between the two stages in the steady state."""

@@ -86,12 +86,10 @@ def plan(
     """
     limits, name = within_quota(limits or Limits(), machine), _backend_of(model, backend)
     machine = machine if limits.node_memory_bytes is None else with_own_memory(machine)
-    table = costs or (given_costs(graph) if graph.costed else roofline(graph, machine, configurations(machine)))
-    table.require_time(graph.name)
+    table = _costs(graph, machine, costs)
     if limits.stages is not None and limits.stages > len(graph.ops):
         raise UsageError(f"{limits.stages} stages were asked for, but {graph.name} has {len(graph.ops)} ops")
-    if micro_batches > 1:
-        _require_own(planner, strategy)
+    _require_known(planner, strategy, micro_batches)
     problem = problem_of(graph, machine, table, limits)
     case = Case(graph, machine, table, Space(problem, progress=progress, stop=stop or Stop(time_limit_s)))
     aim, found = _found(case, objective, limits, near_optimal, micro_batches, planner, strategy)
@@ -111,6 +109,13 @@ def plan(
         provenance={"mapper": __version__, "topology_sha256": sha256(plain(machine))},
     )  # fmt: skip
     return _checked(attributed(made, planner, strategy, found.solution, problem), case, planner, strategy)
+
+
+def _costs(graph: Graph, machine: Machine, costs: CostTable | None) -> CostTable:
+    """What the graph's ops cost: `costs`, else their own times, else those of the cost model. Raises: BadInput."""
+    table = costs or (given_costs(graph) if graph.costed else roofline(graph, machine, configurations(machine)))
+    table.require_time(graph.name)
+    return table
 
 
 def _on_hosts(case: Case, found: Fitting) -> OnHosts | None:
@@ -150,9 +155,9 @@ def _found(
         raise (error if error.levers else infeasible(case.space, limits)) from None
 
 
-def _require_own(planner: str, strategy: str) -> None:
-    """Refuses what others do where it has no meaning. Raises: UsageError."""
-    if (planner, strategy) != (OPTIMAL, OPTIMAL):
+def _require_known(planner: str, strategy: str, micro_batches: int) -> None:
+    """Refuses micro-batches of planners and placements that know none. Raises: UsageError."""
+    if micro_batches > 1 and (planner, strategy) != (OPTIMAL, OPTIMAL):
         raise UsageError("other planners and placements know no micro-batches: give --micro-batches 1")
 
 

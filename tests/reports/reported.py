@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from functools import cache
+from html.parser import HTMLParser
 
 import torch
 from torch import nn
@@ -126,3 +127,42 @@ def contents(kind: str) -> Contents:
     """What the report of one of the plans above shows; only what binds is explained."""
     plan, graph = {"pipeline": pipeline, "copies": copies, "hostile": hostile}[kind]()
     return shown(plan, graph, [], only=("binding",))
+
+
+SECTIONS = ["machine", "model", "loads", "gantt", "roofline", "traffic", "measured", "alternatives", "explained",
+            "provenance"]  # fmt: skip
+VOID = {"meta", "link", "br", "img", "input"}
+
+
+class Parsed(HTMLParser):
+    """A page taken apart: its elements with their attributes, and the texts outside of script and style."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[str] = []
+        self.inside: dict[str, str] = {}
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("style", "script"):
+            self.inside[self.open[-1]] = self.inside.get(self.open[-1], "") + data
+        else:
+            self.texts.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]

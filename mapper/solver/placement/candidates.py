@@ -162,7 +162,8 @@ def copies(case: Case, wanted: Wanted) -> Iterator[Candidate]:
 
 def regular(case: Case, wanted: Wanted) -> Iterator[Candidate]:
     """One pipeline of teams that are all alike, for every configuration, weights in DRAM near their stage or on all
-    nodes: where single nodes' DRAM limits plans, these draw more evenly than the best without that limit."""
+    nodes: where single nodes' DRAM limits plans, these draw more evenly than the best without that limit. They are
+    searched for while there is time."""
     limits = wanted.limits
     spaces: list[tuple[Space, Manner]] = [(case.space, "any")]
     if limits.node_memory_bytes is None and case.table.spread_s is not None:
@@ -170,6 +171,8 @@ def regular(case: Case, wanted: Wanted) -> Iterator[Candidate]:
     for config in limits.configurations or case.space.problem.configs:
         one = replace(wanted, limits=replace(limits, max_replicas=1, configurations=(config,)))
         for space, manner in spaces:
+            if case.space.stop.reached:
+                return
             yield from _best(space, one, manner)
 
 

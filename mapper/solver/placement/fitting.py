@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from mapper.cost.residency import DRAM
@@ -115,13 +115,9 @@ def fitting(case: Case, aim: Limits, limits: Limits, near_optimal: float, tolera
     if crowded and not _within(best, goal, enough):
         best = _nearer_home(case, wanted, limits, near_optimal, best)
     if not case.space.stop.interrupted and not _within(best, goal, enough):
-        for candidate in copies(case, wanted):
-            best = _better(best, _attempt(case, candidate, limits, near_optimal), near_optimal)
+        best = _best_of(best, copies(case, wanted), case, limits, near_optimal)
     if _is_drained(best) and not _within(best, goal, enough):
-        for candidate in regular(case, wanted):
-            if case.space.stop.reached:
-                break
-            best = _better(best, _attempt(case, candidate, limits, near_optimal), near_optimal)
+        best = _best_of(best, regular(case, wanted), case, limits, near_optimal)
     for candidate in missed:
         if (candidate in first or candidate.rises is not None) and not _within(best, goal, WORTH):
             best = _better(best, _tightened(case, wanted, candidate, missed[candidate], limits), near_optimal)
@@ -203,6 +199,15 @@ def _better(best: Fitting | None, attempt: Fitting | Miss | None, near_optimal: 
     usable = [x for x in (best, attempt) if x.evaluation.predicted.period_s <= period_s * (1 + near_optimal)]
     chosen = min(usable, key=lambda x: (len(x.evaluation.stages), x.evaluation.predicted.period_s))
     return replace(chosen, best_period_s=period_s)
+
+
+def _best_of(
+    best: Fitting | None, candidates: Iterable[Candidate], case: Case, limits: Limits, near_optimal: float
+) -> Fitting | None:
+    """The best of `best` and all `candidates`, placed."""
+    for candidate in candidates:
+        best = _better(best, _attempt(case, candidate, limits, near_optimal), near_optimal)
+    return best
 
 
 def _tightened(case: Case, wanted: Wanted, candidate: Candidate, missed: Miss, limits: Limits) -> Fitting | None:
