@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mapper.errors import BadInput
 from mapper.jsonio import dumps, plain
 from mapper.machine.files import load_machine
+from tests.failures.changes import Change, put
 
 TEXT = dumps(plain(load_machine("sg2042")))
-
-Document = dict[str, Any]
-Change = Callable[[Document], object]
-
-
-def put(value: Any, *path: str | int) -> Change:
-    """A change that sets the part of a document at `path`."""
-
-    def change(document: Any) -> None:
-        for key in path[:-1]:
-            document = document[key]
-        document[path[-1]] = value
-
-    return change
 
 
 CASES: dict[str, tuple[Change, str, str]] = {

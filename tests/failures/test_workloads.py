@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,8 @@ from mapper.errors import BadInput
 from mapper.graph.importers.load import load_graph
 from mapper.jsonio import dumps, plain
 from tests.cli.commands import mapper
+from tests.failures.changes import Change, put
 from tests.graph.files import DNN, PIPEDREAM
-
-Document = dict[str, Any]
-Change = Callable[[Document], object]
-
-
-def put(value: Any, *path: str | int) -> Change:
-    def change(document: Any) -> None:
-        for key in path[:-1]:
-            document = document[key]
-        document[path[-1]] = value
-
-    return change
 
 
 def edge(source: Any, target: Any, cost: Any = 0.0359) -> Change:

@@ -130,6 +130,13 @@ def exported(name: str, plan: Plan, target: str, path: Path) -> Path:
     return export(plan, target, path, source, sampled(plan, source))
 
 
+def cnn_in_two_stages(backend: str, first: int, path: Path) -> Path:
+    """A CNN with a skip over all of it, exported to `backend` in two stages, the `first` ops on two threads, the rest
+    by two replicas of one."""
+    plan = plan_of("cnn", [first, 99], replicas=[1, 2], threads=[2, 1])
+    return exported("cnn", with_backend(plan, backend), backend, path)
+
+
 @dataclass(frozen=True)
 class Ran:
     """How a launcher ended, and the document that it printed."""

@@ -20,6 +20,7 @@ from tests.backends.stages import need
 from tests.exporters.pipelines.exported import (
     ABSENT,
     change_byte,
+    cnn_in_two_stages,
     exported,
     launched,
     on_these_pus,
@@ -35,10 +36,8 @@ BRIEF = ("--items", "9", "--warmup", "3")
 
 @pytest.fixture(scope="module")
 def cnn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CNN with a skip over all of it, in two stages: two threads, and two replicas of one."""
     need("onnxruntime")
-    plan = plan_of("cnn", [3, 99], replicas=[1, 2], threads=[2, 1])
-    return exported("cnn", with_backend(plan, "onnxruntime"), "onnxruntime", tmp_path_factory.mktemp("cnn") / "out")
+    return cnn_in_two_stages("onnxruntime", 3, tmp_path_factory.mktemp("cnn") / "out")
 
 
 def test_a_cnn_runs_without_mapper_and_torch(cnn: Path, tmp_path: Path) -> None:

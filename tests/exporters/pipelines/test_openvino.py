@@ -12,6 +12,7 @@ from tests.backends.stages import need
 from tests.exporters.pipelines.exported import (
     ABSENT,
     change_byte,
+    cnn_in_two_stages,
     exported,
     launched,
     own_program,
@@ -26,10 +27,8 @@ BRIEF = ("--items", "9", "--warmup", "3")
 
 @pytest.fixture(scope="module")
 def cnn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CNN with a skip over all of it, in two stages: two threads, and two replicas of one."""
     need("openvino")
-    plan = plan_of("cnn", [2, 99], replicas=[1, 2], threads=[2, 1])
-    return exported("cnn", with_backend(plan, "openvino"), "openvino", tmp_path_factory.mktemp("cnn") / "out")
+    return cnn_in_two_stages("openvino", 2, tmp_path_factory.mktemp("cnn") / "out")
 
 
 @pytest.mark.soak
