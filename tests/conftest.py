@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-settings.register_profile("change", max_examples=40)
-settings.register_profile("soak", max_examples=200)
+settings.register_profile("change", max_examples=40, deadline=None)
+settings.register_profile("soak", max_examples=200, deadline=None)
 settings.load_profile("change")
 """Random examples of a property that says nothing else: enough for every change; `make soak` takes more."""
 

@@ -97,6 +97,16 @@ def test_the_cheapest_stage_around_an_op_is_a_bound(graph: Graph, stages: int) -
     assert max(area, found) <= least_load(graph, stages) * (1 + 1e-12)
 
 
+def test_an_idle_source_that_belongs_to_another_op_stays_with_that() -> None:
+    """b does nothing but feed c, where it would go by itself; with a, it would take a along, and 1 ms would be 2."""
+    ops = [Op(name="a", kind="other", proc_s=0.001, together="t"), Op(name="b", kind="other", proc_s=0.0, together="t"),
+           Op(name="c", kind="other", proc_s=0.001)]  # fmt: skip
+    graph = assembled("hand", "hand", ops, {"b": Output(0.0, 0.0, {}, ["c"])})
+    made = solved(graph, 2)
+    assert made.predicted.period_s == pytest.approx(least_load(graph, 2)) == pytest.approx(0.001)
+    assert [set(stage.ops) for stage in made.stages] == [{"a", "b"}, {"c"}]
+
+
 def test_the_cheapest_stage_around_an_op_of_a_chain() -> None:
     """a (1 ms) ─9─▶ b (5 ms) ─2─▶ c (1 ms): b alone costs 16, with a 8, with c 15, with both 7."""
     times = {"a": 0.001, "b": 0.005, "c": 0.001}
@@ -217,7 +227,8 @@ def test_a_traced_graph_is_planned_from_its_file_as_from_the_model(tmp_path: Pat
 
 
 CHAIN = """
-import resource, sys, time
+import re, sys
+from pathlib import Path
 from mapper.cost.imported import given_costs
 from mapper.graph.importers.load import load_graph
 from mapper.machine.files import load_machine
@@ -226,7 +237,9 @@ from mapper.solver.problem import Limits
 graph = load_graph(sys.argv[1])
 made = plan(graph, load_machine("uniform:16"), costs=given_costs(graph, 16e9), limits=Limits(max_replicas=1),
             near_optimal=0.0)
-print(len(graph.ops), made.solver.status, made.solver.gap, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# ru_maxrss would count what the parent had before exec
+peak = re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]
+print(len(graph.ops), made.solver.status, made.solver.gap, peak)
 """
 
 

@@ -34,7 +34,8 @@ def reduce(problem: Problem, *, idle: bool = True) -> Reduction:
 
     * ops that the request wants together, and with them every op on a path between them;
     * where `idle`, an op without producers, time and weights whose tensor one op reads: apart, it only adds a
-      transfer. A request for an exact number of stages may need it apart.
+      transfer. A request for an exact number of stages may need it apart, one for ops that belong together or apart
+      may say where it is.
     """
     graph = nx.DiGraph()
     graph.add_nodes_from(range(problem.ops))
@@ -51,6 +52,7 @@ def reduce(problem: Problem, *, idle: bool = True) -> Reduction:
 def _idle_sources(problem: Problem, graph: nx.DiGraph) -> list[tuple[int, int]]:
     """(source, its only reader) for ops that do nothing but provide one tensor."""
     users = {v for weight in problem.weights for v in weight.users}
+    bound = {v for ops in (*problem.together, *problem.apart) for v in ops}
     produced: dict[int, list[TensorArc]] = {}
     for tensor in problem.tensors:
         produced.setdefault(tensor.producer, []).append(tensor)
@@ -59,6 +61,7 @@ def _idle_sources(problem: Problem, graph: nx.DiGraph) -> list[tuple[int, int]]:
         idle = (
             graph.in_degree(v) == 0
             and v not in users
+            and v not in bound
             and not problem.seconds[v].any()
             and not problem.dram_bytes[v].any()
         )
