@@ -8,11 +8,6 @@ settings with it), program, weights and items; it calls what the eager back end 
 executor is fed by this process, which takes every output. Both take turns (A B A B); each round of either is so many
 items as take about `--seconds`. The overhead is the median over rounds of executor over loop, with its 95 % interval.
 
-    python benchmarks/overhead.py --turnaround [model ...]
-
-says only what this process does between a result and the next item of a worker, in its CPU time, which others on the
-machine hardly change: with the next item staged, as `map` does it, and with all of it in between.
-
 Two rows a model: one thread on one core, with the process that feeds bound to another core; and a thread on every core,
 where that process shares one of them with the worker, so that its work shows in full.
 """
@@ -33,17 +28,12 @@ from typing import Any
 
 import torch
 
-from mapper.backends.core import zeros
 from mapper.backends.eager import prepare
 from mapper.backends.threads import torch_threads
 from mapper.cost.configurations import configurations
 from mapper.errors import Infeasible
 from mapper.execution.executor import Executor
-from mapper.execution.feeding.ends import Ends, calls_of
 from mapper.execution.place import resolve_pus
-from mapper.execution.rings.layout import lay_out
-from mapper.execution.rings.memory import Memory, Semaphore
-from mapper.execution.rings.ring import Consumer, Producer
 from mapper.execution.run import drawn_items
 from mapper.execution.workers.environment import environment
 from mapper.host.affinity import allowed_pus, pin
@@ -56,8 +46,7 @@ from mapper.plans.source import graph_of_source
 from mapper.reports.table import table
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
-from mapper.sources.source import realised_source, tensors_of
-from mapper.sources.stages import output_homes, stage_programs
+from mapper.sources.source import realised_source
 from mapper.study.statistics import Interval, median_interval
 
 MODELS = ("mobilenetv2", "vit")
@@ -73,17 +62,12 @@ def main() -> None:
     parser.add_argument("models", nargs="*", help=f"models [{' '.join(MODELS)}]")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--turnaround", action="store_true", help="only what is between two items of a worker")
     parser.add_argument("--loop", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--pus", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     if args.loop:
         return loop(load_plan(args.loop), args.pus)
-    if args.turnaround:
-        for model in args.models or MODELS:
-            print(f"{model}: between a result and the next item, µs of the feeding process: {turnaround(model)}")
-        return None
     machine, results = discover(), []
     for model in args.models or MODELS:
         for title, found in plans(model, machine).items():
@@ -133,60 +117,6 @@ def compared(found: Plan, machine: Machine, rounds: int, seconds: float) -> dict
             pairs.append((streamed(executor, items, count) / count, asked(child, count) / count))
         taken = others.taken().share
     return judged(pairs[WARM_UP:]) | {"items": count, "pus": pus, "threads": threads, "others": taken}
-
-
-def turnaround(model: str, times: int = 300) -> str:
-    """CPU time from when a result is there to when the next item is handed on, medians, in words. The worker is this
-    thread, too, and computes nothing."""
-    found = plans(model, discover())["all cores"]
-    source = realised_source(found)
-    items = drawn_items(found, source, ITEMS)
-    programs = stage_programs(found, source.program)
-    layout = lay_out(found, source.program, programs)
-    memory = Memory.create(layout.bytes)
-    os.close(memory.fd)  # it is mapped
-    for channel in layout.channels:
-        channel.initialise(memory)
-    ends = Ends(memory, layout, output_homes(source.program, programs), Semaphore.wait)
-    (channels,) = layout.read_by(0)
-    given = Consumer(memory, channels, 0, 0, Semaphore.wait)
-    output = Producer(memory, layout.written_by(0, 0), Semaphore.wait)
-    results = [zeros(field.type) for field in output.channel.fields]
-
-    def work(number: int) -> None:
-        given.take(number)
-        output.acquire(number)
-        output.write(number, results)
-        given.release(number)
-        output.publish(number)
-
-    def put(number: int) -> None:
-        (call,) = calls_of(tensors_of(source.program, items[number % ITEMS], 1), 1)
-        ends.stage(call)
-
-    taken: dict[str, list[float]] = {"staged": [], "in between": []}
-    with torch_threads(1):
-        put(0)
-        ends.hand_on()
-        for number in range(2 * times):
-            name = ("staged", "in between")[number % 2]
-            if name == "staged":
-                put(number + 1)
-            work(number)
-            began = time.thread_time()
-            if name == "staged":
-                ends.wait()
-                ends.hand_on()
-            else:
-                ends.get()
-                put(number + 1)
-                ends.hand_on()
-            taken[name].append(time.thread_time() - began)
-            if name == "staged":
-                ends.get()
-    shown = {name: median_interval(seconds) for name, seconds in taken.items()}
-    return ", ".join(f"{name} {1e6 * one.median:.0f} ({1e6 * one.low:.0f} to {1e6 * one.high:.0f})"
-                     for name, one in shown.items())  # fmt: skip
 
 
 def streamed(executor: Executor, items: Sequence[Any], count: int) -> float:

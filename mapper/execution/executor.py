@@ -221,7 +221,7 @@ class Executor:
         event loop; an asynchronous source is asked for its next item while results are awaited. Any number of such
         streams may run beside each other. What is left when it is left is cancelled, or dropped."""
         self._fed()
-        return streamed(self._submit_at_once, items, self._in_flight)
+        return streamed(self._submit_at_once, items, self._in_flight + -(-self._layout.ahead // self._calls))
 
     def _taken(self, item: Item) -> list[Call]:
         """The calls that `item` comes to, checked."""
@@ -236,7 +236,7 @@ class Executor:
         return self._running and self._feeder.in_callback
 
     def wait_for_room(self) -> None:
-        """Waits until a submitted item would be put in at once. Raises: what `submit` does."""
+        """Waits until a submitted item would find a worker free. Raises: what `submit` does."""
         self._service().wait_for_room()
 
     def beside(self) -> contextlib.AbstractContextManager[None]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from mapper.execution.workers.runner import Worker
 from mapper.jsonio import Record
+
+if TYPE_CHECKING:
+    from mapper.execution.workers.runner import Worker
 
 
 class WorkerStatistics(Record):
@@ -39,8 +42,9 @@ class StageStatistics(Record):
 class Statistics(Record):
     """What an executor has seen since it started or was reset, the last items only, oldest first.
 
-    `latencies_s` are from when an item is put into the pipeline to when its outputs are collected, of streams and of
-    submitted items alike. `waits_s` are how long submitted items waited before they were put in.
+    `latencies_s` are from when an item is begun, put into the pipeline or, with a single stage, taken by a worker, to
+    when its outputs are collected, of streams and of submitted items alike. `waits_s` are how long submitted items
+    waited before that.
     """
 
     stages: tuple[StageStatistics, ...]

@@ -49,7 +49,8 @@ class _Replica:
 class Simulation:
     """`calls` calls of a program through `system`.
 
-    Closed loop: a call is put in as soon as there is room in the window. With `due_s`, when each is due, not before.
+    Closed loop: a call is put in as soon as there is room in the window, or ahead. With `due_s`, when each is due, not
+    before.
     `spread` is the standard deviation of computing times over their mean (log-normal), drawn with `seed`. `watch` is
     told of everything that ends.
     """
@@ -61,6 +62,7 @@ class Simulation:
         self.system, self.calls, self.due_s, self.watch = system, calls, due_s, watch
         self.now_s = 0.0
         self.put_s: list[float] = []
+        self.taken_s = [0.0] * calls  # by a replica of the first stage
         self.collected_s: list[float] = []
         self.flow = Flow(system.capacity)
         flat = [station for stage in system.stations for station in stage]
@@ -141,6 +143,8 @@ class Simulation:
         if replica.doing is not Doing.WAITING or call >= self.calls:
             return
         if all(self._there[s][call] for s in self.system.sources[station.stage]):
+            if station.stage == 0:
+                self.taken_s[call] = self.now_s
             self._begin(replica, Doing.READING, whom)
             self._at(self.now_s + station.in_s, replica.number)
 
@@ -214,9 +218,9 @@ class Simulation:
             pass
 
     def _fed(self) -> bool:
-        """Puts in a call, if one is due and the window has room for it."""
+        """Puts in a call, if one is due and there is room for it."""
         call = len(self.put_s)
-        if call == self.calls or call - len(self.collected_s) == self.system.window:
+        if call == self.calls or call - len(self.collected_s) == self.system.window + self.system.ahead:
             return False
         if self.due_s is not None and self.due_s[call] > self.now_s:
             if self._awaited < call:

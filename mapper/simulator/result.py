@@ -24,7 +24,7 @@ class Utilisation(Record):
     groups: tuple[float, ...]
     nodes: tuple[float, ...]
     controllers: tuple[float, ...]
-    dram: float | None
+    dram: float | None = None
     links: tuple[LinkUse, ...] = ()
 
 
@@ -51,7 +51,7 @@ class Wait(Record):
     the stage that waited."""
 
     stage: int
-    whom: int | None
+    whom: int | None = None
     wait_s: float
 
 

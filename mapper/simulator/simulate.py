@@ -67,7 +67,8 @@ def simulate(
     warmup, items = _lengths(system, warmup, items)
     if spread < 0 or not math.isfinite(spread):
         raise UsageError(f"a spread of {spread}: a number of at least 0 was expected")
-    stream = warmup + items + math.ceil(system.window / system.calls)  # while the last are measured, more is behind
+    behind = math.ceil((system.window + system.ahead) / system.calls)  # while the last of those measured are under way
+    stream = warmup + items + behind
     due = arrivals.due(stream, seed)
     due_calls = None if due is None else [at for at in due for _ in range(system.calls)]
     calls = stream * system.calls
@@ -121,7 +122,7 @@ def _simulated(
     passed_s = after.now_s - before.now_s
     spent = [_difference(a, b) for a, b in zip(before.tallies, after.tallies, strict=True)]
     calls = system.calls
-    begun = simulation.due_s or simulation.put_s
+    begun = simulation.due_s or (simulation.taken_s if system.ahead else simulation.put_s)
     latencies = [simulation.collected_s[(i + 1) * calls - 1] - begun[i * calls] for i in range(warmup, warmup + items)]
     return Simulated(
         model=plan.model.title or plan.model.name, machine=plan.machine.name, items=items, warmup=warmup,

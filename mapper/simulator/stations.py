@@ -57,7 +57,8 @@ class Station:
 class System:
     """All stations by stage and replica; which stages each stage reads from and is read by (`OUTSIDE`: the feeder), the
     calls in flight under steady load, and how many make an item; bytes per second of each node and of all together.
-    A call is over when all stages are through with it, whoever reads what they make."""
+    A call is over when all stages are through with it, whoever reads what they make. With a single stage, `ahead` calls
+    lie ready for its replicas beside those of the window."""
 
     stations: tuple[tuple[Station, ...], ...]
     sources: tuple[tuple[int, ...], ...]
@@ -65,6 +66,7 @@ class System:
     window: int
     calls: int
     capacity: dict[int, float]
+    ahead: int = 0
 
 
 def system_of(plan: Plan) -> System:
@@ -76,6 +78,7 @@ def system_of(plan: Plan) -> System:
     return System(
         stations=tuple(_stations(plan, stage) for stage in plan.stages), sources=sources, readers=readers,
         window=plan.predicted.window, calls=plan.request.micro_batches, capacity=_capacity(plan.machine),
+        ahead=len(plan.stages[0].replicas) if len(plan.stages) == 1 else 0,
     )  # fmt: skip
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -77,6 +79,24 @@ def test_items_are_taken_only_as_there_is_room(executor: Executor) -> None:
         assert taken <= count + executor.plan.predicted.window
         if count == 20:
             break
+
+
+def test_copies_go_on_while_one_of_them_stands_still() -> None:
+    """Each copy of a single stage has its next call at hand: one that is stopped holds the others up later."""
+    plan = plan_for(MLP, cuts(MLP.graph, [99]), replicas=[2], window=2)
+    with Executor(plan, MLP.module, oversubscribe=True, timeout_s=60) as running:
+        stopped, _ = running.statistics().workers
+        os.kill(stopped.pid, signal.SIGSTOP)
+        try:
+            futures = [running.submit(item) for item in items(4)]
+            until = time.monotonic() + 60
+            while running.statistics().workers[1].items < 2 and time.monotonic() < until:
+                time.sleep(0.01)
+            assert [w.items for w in running.statistics().workers] == [0, 2] and not any(f.done() for f in futures)
+        finally:
+            os.kill(stopped.pid, signal.SIGCONT)
+        outputs = [future.result(60) for future in futures]
+    assert all(torch.equal(reference(MLP, item), out) for item, out in zip(items(4), outputs, strict=True))  # type: ignore[arg-type]
 
 
 def test_a_stream_left_early_does_not_leak_into_the_next(executor: Executor) -> None:
@@ -181,8 +201,12 @@ def test_an_executor_runs_once_and_only_inside_its_block(monkeypatch: pytest.Mon
 
 def test_a_plan_of_another_model_or_a_broken_partition_is_refused() -> None:
     plan = plan_for(MLP, cuts(MLP.graph, [4, 4]))
-    with pytest.raises(BadInput, match="not the one that was planned"):
+    with pytest.raises(BadInput, match="not the one that was planned") as raised:
         Executor(plan, (SKIP.program, SKIP.weights), oversubscribe=True)
+    assert raised.value.advice.startswith(f"The plan was made with torch {torch.__version__}. This is torch ")
+    unsaid = plan.model_copy(update={"model": plan.model.model_copy(update={"torch": ""})})
+    with pytest.raises(BadInput, match=r"\nThis is torch "):
+        Executor(unsaid, (SKIP.program, SKIP.weights), oversubscribe=True)
     first, second = cuts(MLP.graph, [4, 4])
     for stages, message in (
         ([second, first], "stage 0 reads 'relu_1', which no stage before it produces"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mapper.errors import BadInput, PromiseBroken, SystemRefused, UsageError
+from mapper.errors import BadInput, MachineMismatch, PromiseBroken, SystemRefused, UsageError
 from mapper.execution.executor import Executor
 from mapper.execution.reference import reference_of
 from mapper.execution.run import OutputsDiffer, run, sampled
@@ -74,6 +74,14 @@ def test_an_item_that_the_unsplit_model_refuses_is_named() -> None:
     items = [(torch.full((3,), row, dtype=torch.long),) for row in (0, 1, 1000)]
     with pytest.raises(BadInput, match=r"call 2: the unsplit model raises IndexError: index out of range"):
         run(plan_for(made, cuts(made.graph, [9])), made.module, inputs=items, oversubscribe=True)
+
+
+def test_a_plan_that_does_not_fit_is_refused_before_the_reference_is_computed() -> None:
+    """On a slow board that takes minutes; here the model would refuse the item."""
+    made = traced(torch.nn.Embedding(10, 4), torch.zeros(3, dtype=torch.long), name="words")
+    items = [(torch.full((3,), 1000, dtype=torch.long),)]
+    with pytest.raises(MachineMismatch):
+        run(plan_for(made, cuts(made.graph, [9])), made.module, inputs=items)
 
 
 def test_a_module_whose_fused_path_differs_has_the_bits_of_its_export() -> None:

@@ -39,7 +39,8 @@ def systems(draw: st.DrawFn) -> System:
         tuple(sorted([*([OUTSIDE] if s in returning else []), *(t for t in range(count) if s in sources[t])]))
         for s in range(count)
     ]
-    return System(tuple(stations), tuple(sources), tuple(readers), draw(st.integers(1, 8)), 1, {CHIP: AMPLE})
+    ahead = draw(st.integers(0, 3)) if count == 1 else 0
+    return System(tuple(stations), tuple(sources), tuple(readers), draw(st.integers(1, 8)), 1, {CHIP: AMPLE}, ahead)
 
 
 @st.composite

@@ -17,8 +17,10 @@ from tests.simulator.systems import drawing, systems
 CALLS = 24
 
 
-def by_recurrence(system: System, calls: int, due_s: list[float] | None = None) -> list[float]:
-    """When each call is collected: every time is the latest of those that it waits for, call by call."""
+def by_recurrence(system: System, calls: int, due_s: list[float] | None = None) -> tuple[list[float], list[float]]:
+    """When each call is taken by the first stage, and collected: every time is the latest of those that it waits for,
+    call by call."""
+    taken: list[float] = []
     done: dict[tuple[int, int], float] = {}
     fed: list[float] = []
     collected: list[float] = []
@@ -28,25 +30,30 @@ def by_recurrence(system: System, calls: int, due_s: list[float] | None = None) 
         return max((collected[call] if t == OUTSIDE else done[t, call] for t in readers), default=0.0)
 
     for n in range(calls):
-        room = collected[n - system.window] if n >= system.window else 0.0
+        most = system.window + system.ahead
+        room = collected[n - most] if n >= most else 0.0
         fed.append(max(room, due_s[n] if due_s else 0.0, fed[-1] if fed else 0.0))
         for s, stage in enumerate(system.stations):
             station = stage[n % len(stage)]
             there = [fed[n] if p == OUTSIDE else done[p, n] for p in system.sources[s]]
             start = max([done.get((s, n - station.step), 0.0), *there])
+            if s == 0:
+                taken.append(start)
             before = n - station.slots * station.step
             free = released(s, before) if before >= 0 else 0.0
             done[s, n] = max(start + station.in_s + station.work_s, free) + station.out_s
         returned = max(done[s, n] for s in range(len(system.stations)) if OUTSIDE in system.readers[s])
         collected.append(max(returned, fed[n], collected[-1] if collected else 0.0))
-    return collected
+    return taken, collected
 
 
 @given(systems())
 def test_calls_come_out_when_the_recurrences_say(system: System) -> None:
     simulation = Simulation(system, CALLS)
     simulation.run()
-    assert simulation.collected_s == pytest.approx(by_recurrence(system, CALLS))
+    taken, collected = by_recurrence(system, CALLS)
+    assert simulation.collected_s == pytest.approx(collected)
+    assert len(system.stations) > 1 or simulation.taken_s == pytest.approx(taken)
 
 
 @given(systems(), st.lists(st.integers(0, 5).map(float), min_size=CALLS, max_size=CALLS))
@@ -54,7 +61,9 @@ def test_calls_that_are_due_later_are_put_in_later(system: System, gaps: list[fl
     due = [sum(gaps[: i + 1]) for i in range(CALLS)]
     simulation = Simulation(system, CALLS, due_s=due)
     simulation.run()
-    assert simulation.collected_s == pytest.approx(by_recurrence(system, CALLS, due))
+    taken, collected = by_recurrence(system, CALLS, due)
+    assert simulation.collected_s == pytest.approx(collected)
+    assert len(system.stations) > 1 or simulation.taken_s == pytest.approx(taken)
 
 
 @given(systems(), st.floats(0.1, 3.0))
@@ -99,6 +108,18 @@ def test_jitter_is_drawn_with_the_seed_and_is_one_in_the_mean() -> None:
         ends.append(simulation.now_s)
     assert ends[0] == ends[1] != ends[2]
     assert ends[0] == pytest.approx(4000, rel=4 * 0.5 / math.sqrt(4000))
+
+
+def test_copies_that_find_their_next_call_wait_less_for_each_other() -> None:
+    """Two copies whose times vary: without a call ahead, the faster one waits until the slower one is done."""
+    stage = tuple(Station(0, r, 2, 0.0, 2.0, 0.0, (), 2) for r in range(2))
+    periods = []
+    for ahead in (0, 2):
+        system = System((stage,), ((OUTSIDE,),), ((OUTSIDE,),), 2, 1, {}, ahead)
+        simulation = Simulation(system, 4000, spread=0.3, seed=4)
+        simulation.run()
+        periods.append(simulation.now_s / 4000)
+    assert periods[1] < 0.97 * periods[0] and periods[1] > 0.97, "two copies of 2 s: 1 s if they never waited"
 
 
 def test_a_single_server_under_random_arrivals_waits_as_queueing_theory_says() -> None:

@@ -18,30 +18,31 @@ KEPT_LATENCIES = 100_000
 
 
 class Clock:
-    """When the first call of an item was put in, in nanoseconds; its calls share one."""
+    """When an item was begun, in nanoseconds, 0 before: its first call was put in, or, with a single stage, taken by a
+    worker, which is known when it is out. Its calls share one."""
 
-    __slots__ = ("put_ns",)
+    __slots__ = ("begun_ns",)
 
     def __init__(self) -> None:
-        self.put_ns = 0
+        self.begun_ns = 0
 
 
 class Call:
-    """One call of the program: its tensors in the order of the inputs, and whether it is the `last` of its item."""
+    """One call of the program: its tensors in the order of the inputs, and whether it is the `first` and the `last` of
+    its item."""
 
-    __slots__ = ("clock", "last", "tensors")
+    __slots__ = ("clock", "first", "last", "tensors")
 
-    def __init__(self, tensors: Tensors, clock: Clock, last: bool) -> None:
-        self.tensors, self.clock, self.last = tensors, clock, last
+    def __init__(self, tensors: Tensors, clock: Clock, first: bool, last: bool) -> None:
+        self.tensors, self.clock, self.first, self.last = tensors, clock, first, last
 
 
 def calls_of(item: Sequence[torch.Tensor], calls: int) -> list[Call]:
     """The `calls` calls that `item` comes to: one for each micro-batch."""
     clock = Clock()
     if calls == 1:
-        return [Call(item, clock, True)]
-    parts = list(split(item, calls))
-    return [Call(part, clock, i == calls - 1) for i, part in enumerate(parts)]
+        return [Call(item, clock, True, True)]
+    return [Call(part, clock, i == 0, i == calls - 1) for i, part in enumerate(split(item, calls))]
 
 
 class Ends:
@@ -49,7 +50,7 @@ class Ends:
 
     A call may be staged: it lies in its slot, and is handed on later. Who stages one while others are at work, and
     hands it on as soon as the oldest of these is done, before he takes its outputs out, keeps no worker waiting while
-    he copies.
+    he copies. With a single stage nothing needs to be staged: `ahead` calls beside the window wait for their workers.
 
     `homes` says for each output of the model which stage hands it out, and where among that stage's outputs it is.
     """
@@ -65,12 +66,13 @@ class Ends:
             for field in consumer.fields
         ]
         self._order = [flat.index(home) for home in homes]
+        self.ahead = layout.ahead
         self._inside: deque[Call] = deque()
         self._staged: Call | None = None
         self._room = False  # the slot of the next call was waited for
         self.next_in = self.next_out = 0
         self.latencies_s: deque[float] = deque(maxlen=KEPT_LATENCIES)
-        """Of the last items, from when the first call was put in to when the outputs of the last were taken out."""
+        """Of the last items, from when each was begun (`Clock`) to when the outputs of its last call were taken out."""
 
     @property
     def in_flight(self) -> int:
@@ -93,9 +95,8 @@ class Ends:
         return self._staged is not None
 
     def put(self, call: Call) -> None:
-        """Puts `call` in; its tensors may change afterwards. With no more in flight than the plan's window, it does
-        not wait."""
-        call.clock.put_ns = call.clock.put_ns or time.monotonic_ns()
+        """Puts `call` in; its tensors may change afterwards. With no more in flight than the plan's window and what
+        may be `ahead`, it does not wait."""
         self.stage(call)
         self.hand_on()
 
@@ -113,7 +114,7 @@ class Ends:
         """Puts in what is staged, if there is something."""
         call = self._staged
         if call is not None:
-            call.clock.put_ns = call.clock.put_ns or time.monotonic_ns()
+            call.clock.begun_ns = call.clock.begun_ns or time.monotonic_ns()
             self._inside.append(call)
             self._feed.publish(self.next_in)
             self._staged, self._room = None, False
@@ -134,10 +135,13 @@ class Ends:
         number = self.next_out
         views = [view for consumer in self._collect for view in consumer.take(number)]
         outputs = tuple(views[i].clone() for i in self._order)
+        taken_ns = self._collect[0].taken_ns(number)
         for consumer in self._collect:
             consumer.release(number)
         call = self._inside.popleft()
+        if call.first and self.ahead:
+            call.clock.begun_ns = taken_ns
         if call.last and not dropped:
-            self.latencies_s.append((time.monotonic_ns() - call.clock.put_ns) / 1e9)
+            self.latencies_s.append((time.monotonic_ns() - call.clock.begun_ns) / 1e9)
         self.next_out += 1
         return outputs

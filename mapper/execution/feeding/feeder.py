@@ -27,11 +27,13 @@ class Feeder:
     A stream alone is served by the thread that iterates it: no other thread, and no futures. With the first submitted
     item a `Service` takes the rings over, with what the stream has in flight; from then on the calls of streams and
     submitted items go through it in the order in which they come, and each gets its own outputs in its own order.
-    At most `window` calls are in flight, `limit` submitted items are there. `broken` ends the run.
+    At most `window` calls are in flight, besides those that the ends have `ahead`, and `limit` submitted items are
+    there. `broken` ends the run.
     """
 
     def __init__(self, ends: Ends, window: int, limit: int, broken: Callable[[], None]) -> None:
         self._ends, self._window, self._limit, self._broken = ends, window, limit, broken
+        self._most = window + ends.ahead
         self._rings = threading.RLock()  # held for one step of a stream
         self._service: Service | None = None
         self._stream: Stream | None = None
@@ -72,8 +74,8 @@ class Feeder:
             return self._service
 
     def results(self, calls: Iterator[Call], stream: Stream) -> Iterator[Tensors]:
-        """The outputs of `calls`, in order; a call is taken only when there is room for it, in the window or, staged,
-        in the ring."""
+        """The outputs of `calls`, in order; a call is taken only when there is room for it, in the window or, ahead or
+        staged, in the ring."""
         self._drop_leftovers(stream)
         exhausted = False
         while True:
@@ -81,7 +83,7 @@ class Feeder:
                 self._require(stream)
                 if self._service is not None:
                     break
-                wanted = not exhausted and not self._ends.staged and not self._ends.ready()
+                wanted = not exhausted and self._room() and not self._ends.ready()
                 if not wanted and not self._ends.in_flight:
                     return
                 outputs = None if wanted else self._guarded(self._exchanged)
@@ -93,6 +95,10 @@ class Feeder:
                 self._put(call, stream)
         yield from self._served(calls, stream, exhausted)
 
+    def _room(self) -> bool:
+        """Whether a call can be put in, or staged, without waiting."""
+        return self._ends.in_flight < self._most if self._ends.ahead else not self._ends.staged
+
     def _exchanged(self) -> Tensors:
         """The outputs of the oldest call in flight; what is staged is on its way before they are copied."""
         self._ends.wait()
@@ -103,7 +109,7 @@ class Feeder:
         with self._rings:
             self._require(stream)
             if self._service is None:
-                step = self._ends.put if self._ends.in_flight < self._window else self._ends.stage
+                step = self._ends.put if self._ends.in_flight < self._most else self._ends.stage
                 self._guarded(lambda: step(call))
             else:
                 stream.handed.append(self._service.submit([call], _first, bounded=False))
@@ -113,7 +119,7 @@ class Feeder:
         handed = stream.handed
         while True:
             self._require(stream)
-            if not exhausted and len(handed) < self._window and not (handed and handed[0].done()):
+            if not exhausted and len(handed) < self._most and not (handed and handed[0].done()):
                 if (call := next(calls, None)) is None:
                     exhausted = True
                 else:

@@ -35,8 +35,9 @@ class Service:
     """Owns the rings from when the first item is submitted. What fits is put in by the thread that submits it; the rest
     waits, and is put in by the thread that takes outputs out. That thread sleeps while there is nothing in flight.
 
-    At most `window` calls are in flight. `limit` is how many items may be there before `submit` waits. `broken` is
-    called when the rings are in no known state, before the futures hear of it.
+    At most `window` calls are in flight, besides those that the ends have `ahead`. `limit` is how many items may be
+    there before `submit` waits. `broken` is called when the rings are in no known state, before the futures hear of
+    it. `waits_s` are how long the last items waited, from when they were submitted to when they were begun (`Clock`).
     """
 
     def __init__(self, ends: Ends, window: int, limit: int, broken: Callable[[], None]) -> None:
@@ -63,7 +64,7 @@ class Service:
         """Begins, with `calls` in flight already; a future for each of them."""
         for call in calls:
             entry = _Entry([call], make, False)
-            entry.put = 1
+            entry.put, entry.since_ns = 1, 0  # they were not submitted: their waiting does not count
             entry.future.set_running_or_notify_cancel()
             self._inside.append(entry)
         futures = [entry.future for entry in self._inside]
@@ -90,7 +91,7 @@ class Service:
         return entry.future
 
     def wait_for_room(self) -> None:
-        """Waits until an item would not have to wait. Raises: what `submit` does."""
+        """Waits until an item would find a worker free. Raises: what `submit` does."""
         with self._lock:
             self._wait_for(lambda: not self._waiting and self._ends.in_flight < self._window, None)
             self._require()
@@ -111,14 +112,12 @@ class Service:
 
     def _fill(self) -> None:
         """Puts in what waits while there is room; the lock is held."""
-        while self._waiting and self._ends.in_flight < self._window:
+        while self._waiting and self._ends.in_flight < self._window + self._ends.ahead:
             entry = self._waiting[0]
             if entry.put == 0 and not entry.future.set_running_or_notify_cancel():
                 self._waiting.popleft()
                 self._leave(entry)
                 continue
-            if entry.put == 0:
-                self.waits_s.append((time.monotonic_ns() - entry.since_ns) / 1e9)
             self._ends.put(entry.calls[entry.put])
             entry.put += 1
             self._inside.append(entry)
@@ -139,6 +138,8 @@ class Service:
                 with self._lock:
                     entry = self._inside.popleft()
                     entry.outputs.append(outputs)
+                    if entry.since_ns and len(entry.outputs) == 1:
+                        self.waits_s.append((entry.calls[0].clock.begun_ns - entry.since_ns) / 1e9)
                     self._fill()
                     done = len(entry.outputs) == len(entry.calls)
                     if done:

@@ -185,7 +185,7 @@ class Front:
             taken = {lane.number: self.agent.take(lane, call) for lane in self._collecting}
             done = self._inside.get()
             if done.last:
-                self.latencies_s.append((time.monotonic_ns() - done.clock.put_ns) / 1e9)
+                self.latencies_s.append((time.monotonic_ns() - done.clock.begun_ns) / 1e9)
             self.done = call == self.agent.calls - 1
             yield tuple(taken[lane][i] for lane, i in self.agent.cut.results)
 
@@ -197,7 +197,7 @@ class Front:
                 if number is None:
                     return
                 self._inside.put(call)
-                call.clock.put_ns = call.clock.put_ns or time.monotonic_ns()
+                call.clock.begun_ns = call.clock.begun_ns or time.monotonic_ns()
                 for lane in self._feeding:
                     self.agent.hand(lane, number, call.tensors)
         if next(numbers, None) is not None:

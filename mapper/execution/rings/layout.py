@@ -33,6 +33,13 @@ class Layout(Record):
     traces: int = 0
     traced: int = 0
 
+    @property
+    def ahead(self) -> int:
+        """How many calls lie in the feeder's ring beside those of the window. With a single stage, one for each
+        replica: it finds its next call when it is done with one, and waits neither for the feeder nor for the others.
+        With several stages none: whoever is free would take them, and latencies be longer than planned."""
+        return self.replicas[0] if len(self.replicas) == 1 else 0
+
     def worker(self, stage: int, replica: int) -> int:
         """The number of a worker, stage by stage."""
         return sum(self.replicas[:stage]) + replica
@@ -62,8 +69,9 @@ def lay_out(plan: Plan, program: Program, programs: Sequence[Program], traced: i
     """Where the channels of `plan` lie, with room for the times of `traced` calls of each worker.
 
     Slots: the most that an edge of the producer states; at least the window for what the feeder hands in, and one for
-    what it has ready beside that, so that it never waits there while results wait for it; one more where the back end
-    computes into the slot, in the place of a buffer of its own, so that it may be as far ahead of its readers."""
+    what it has ready beside that (a single stage: one for each replica, which with the one at work are as many as plans
+    count), so that it never waits there while results wait for it; one more where the back end computes into the slot,
+    in the place of a buffer of its own, so that it may be as far ahead of its readers."""
     replicas = tuple(len(stage.replicas) for stage in plan.stages)
     tensors = {FEEDER_ID: [(given.name, given.type) for given in program.inputs]}
     for s, stage in enumerate(programs):
@@ -97,7 +105,8 @@ def lay_out(plan: Plan, program: Program, programs: Sequence[Program], traced: i
 
 
 def _slots(plan: Plan) -> dict[int, int]:
-    slots = dict.fromkeys(range(len(plan.stages)), 1) | {FEEDER_ID: plan.predicted.window + 1}
+    ready = len(plan.stages[0].replicas) if len(plan.stages) == 1 else 1
+    slots = dict.fromkeys(range(len(plan.stages)), 1) | {FEEDER_ID: plan.predicted.window + ready}
     for edge in plan.edges:
         producer = FEEDER_ID if edge.source == FEEDER else int(edge.source)
         slots[producer] = max(slots[producer], edge.slots)

@@ -23,7 +23,7 @@ from mapper.program.model import TensorType
 FEEDER_ID = -1
 """The process that feeds and collects, as producer or reader."""
 HEADER_BYTES = LINE_BYTES
-"""In front of each slot: the number of the item that it holds, in the first word."""
+"""In front of each slot: the number of the item that it holds, and when its producer took it in."""
 
 Wait = Callable[[Semaphore], None]
 """Waits for a semaphore, and raises when the run is over."""
@@ -141,9 +141,10 @@ class Producer:
         """The targets of all slots: the same tensors each time."""
         return [target for targets in self._targets for target in targets if target is not None]
 
-    def write(self, number: int, tensors: Sequence[torch.Tensor]) -> bool:
+    def write(self, number: int, tensors: Sequence[torch.Tensor], taken_ns: int = 0) -> bool:
         """Puts `tensors`, in the order of the channel's fields, into the slot of item `number`: what is the slot's own
-        target is there already, all else is copied. Whether anything was."""
+        target is there already, all else is copied. Whether anything was. `taken_ns` is when the item was taken in, for
+        who asks when it was begun."""
         slot, copied = number // self._replicas % self._slots, False
         for view, tensor, expanded in zip(self._views[slot], tensors, self._expanded, strict=True):
             if tensor is view:
@@ -152,7 +153,8 @@ class Producer:
                 tensor = tensor.narrow(dimension, 0, 1)
             view.copy_(tensor)
             copied = True
-        self._words[self._headers[slot]] = number
+        header = self._headers[slot]
+        self._words[header], self._words[header + 1] = number, taken_ns
         return copied
 
     def publish(self, number: int) -> None:
@@ -216,6 +218,11 @@ class Consumer:
         if (found := self._words[end.headers[slot]]) != number:
             raise RuntimeError(f"slot {slot} holds item {found} where {number} was expected")
         return end.views[slot]
+
+    def taken_ns(self, number: int) -> int:
+        """When the producer took item `number` in, by its word; asked between `take` and `release`."""
+        end = self._ends[number % self._replicas]
+        return self._words[end.headers[number // self._replicas % self._slots] + 1]
 
     def release(self, number: int) -> None:
         """Leaves the slot of item `number` to its producer."""

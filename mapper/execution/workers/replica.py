@@ -153,7 +153,7 @@ class _Replica:
             results = self._results(number, [given[i] for i in self.order])
             computed = now()
             acquired = computed if ahead else self._room(number, computed)
-            copied = output.write(number, results)
+            copied = output.write(number, results, taken)
             for consumer in self.inputs:  # results may be views of what came in: only now is that no longer read
                 consumer.release(number)
             end = now()

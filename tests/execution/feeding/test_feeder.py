@@ -20,8 +20,8 @@ from mapper.execution.feeding.feeder import Feeder
 class Echo:
     """Ends whose calls come out as they went in; with `fails_at`, the output of that call never comes."""
 
-    def __init__(self, fails_at: int | None = None) -> None:
-        self.fails_at = fails_at
+    def __init__(self, fails_at: int | None = None, ahead: int = 0) -> None:
+        self.fails_at, self.ahead = fails_at, ahead
         self.next_in = self.next_out = 0
         self._inside: deque[Call] = deque()
         self._staged: Call | None = None
@@ -97,9 +97,9 @@ ACTIONS = st.lists(st.sampled_from(["map", "next", "next", "next", "submit", "re
 
 
 @settings(max_examples=300, deadline=None)
-@given(ACTIONS)
-def test_whatever_comes_in_between_each_gets_its_own_in_order(actions: list[str]) -> None:
-    ends = Echo()
+@given(ACTIONS, st.integers(0, 4))
+def test_whatever_comes_in_between_each_gets_its_own_in_order(actions: list[str], ahead: int) -> None:
+    ends = Echo(ahead=ahead)
     feeding, _ = feeder(ends)
     count, stream, at, submitted = 0, None, 0, deque[tuple[int, Future[Any]]]()
     for action in actions:
@@ -119,7 +119,8 @@ def test_whatever_comes_in_between_each_gets_its_own_in_order(actions: list[str]
             assert value(future.result(5)) == number
     feeding.end(kill=False)
     assert all(value(future.result(0)) == number for number, future in submitted)
-    assert ends.most <= WINDOW + 1, "one more, which was staged, where submitted items take the rings over"
+    staged = 0 if ahead else 1
+    assert ends.most <= WINDOW + ahead + staged, "what was staged is more, where submitted items take the rings over"
 
 
 def test_a_stream_has_one_call_ready_beside_the_window_and_takes_no_more() -> None:
@@ -135,6 +136,22 @@ def test_a_stream_has_one_call_ready_beside_the_window_and_takes_no_more() -> No
         assert value(outputs) == count - 1
         assert len(taken) == min(20, count + WINDOW) and ends.in_flight == min(20, count + WINDOW) - count
     assert count == 20 and ends.most == WINDOW
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_a_stream_has_calls_ahead_and_stages_none(ahead: int) -> None:
+    ends, taken = Echo(ahead=ahead), []
+
+    def calls() -> Iterator[Call]:
+        for call in numbered(20, 0):
+            taken.append(call)
+            yield call
+
+    feeding, _ = feeder(ends)
+    for count, outputs in enumerate(feeding.results(calls(), feeding.begin()), 1):
+        assert value(outputs) == count - 1 and not ends.staged
+        assert len(taken) == min(20, count - 1 + WINDOW + ahead) and ends.in_flight == len(taken) - count
+    assert count == 20
 
 
 def test_what_is_staged_belongs_to_its_stream() -> None:
