@@ -1,4 +1,4 @@
-# make demo | test | lint | study | study-machines | soak | docs | clean. Needs Python 3.11 to 3.13; everything else goes into .venv.
+# make demo | test | lint | study | study-machines | soak | emulated-sg2042 | docs | clean. Needs Python 3.11 to 3.13; everything else goes into .venv.
 # PIP_FLAGS is passed to pip, for instance to take the CPU build of PyTorch from its index (see README).
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -7,7 +7,7 @@ PIP_FLAGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint study study-machines soak docs clean
+.PHONY: demo test lint study study-machines soak emulated-sg2042 docs clean
 
 demo: .venv/installed
 	@mkdir -p demo
@@ -38,6 +38,11 @@ soak: .venv/tested
 	@$(BIN)/python -m pytest --hypothesis-profile=soak -m "not machine" -n 2 --dist loadfile
 	@echo "== Tests that need the cores of this machine"
 	@$(BIN)/python -m pytest -m machine
+
+# Downloads about 0.4 GB once; takes long. CHECKS selects, such as CHECKS="--part topology --board boot8" or CHECKS=--list.
+emulated-sg2042: .venv/tested
+	@echo "== A RISC-V machine with the SG2042's topology, emulated: its times are no performance"
+	@$(BIN)/python -m tests.emulation check $(CHECKS)
 
 lint: .venv/tested
 	@echo "== ruff, mypy --strict, import-linter"

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from mapper.sources.bundle import open_bundle as open_bundle
     from mapper.sources.bundle import write_bundle as write_bundle
     from mapper.study.bench import bench as bench
+    from mapper.study.compare import compare as compare
     from mapper.study.exploration.dimensions import Dimensions as Dimensions
     from mapper.study.exploration.explore import explore as explore
     from mapper.study.profile import profile as profile
@@ -76,6 +77,7 @@ _HOMES = {
     "check": "mapper.plans.check",
     "check_problem_plan": "mapper.plans.problem_check",
     "cluster": "mapper.machine.cluster",
+    "compare": "mapper.study.compare",
     "compare_machines": "mapper.machine.diff:compare",
     "discover": "mapper.machine.discover",
     "explain": "mapper.solver.explanation.explain",
@@ -114,7 +116,7 @@ _HOMES = {
 
 __all__ = [
     "Arrivals", "Batcher", "Dimensions", "Executor", "Limits", "MapperError", "__version__", "against", "bench",
-    "check", "check_problem_plan", "cluster", "compare_machines", "discover", "explain", "explore", "export",
+    "check", "check_problem_plan", "cluster", "compare", "compare_machines", "discover", "explain", "explore", "export",
     "front", "graph_of_source", "import_mapping", "load_graph", "load_machine", "load_plan",
     "load_problem_plan", "load_profile", "open_bundle", "plan", "plan_pipedream", "plan_problem", "profile",
     "profile_costs", "read_problem", "report", "restrict", "roofline", "run", "run_host", "save_machine", "save_plan",

@@ -6,15 +6,34 @@ Exit codes are those of the command line (`mapper --help`): 0 done, 1 a bug in m
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+
+LISTED_BESIDE_NEAR, LISTED = 12, 40
+"""Names that are listed at most: beside near ones, and where there are no near ones."""
+_NEAR, _SHOWN = 2, 5
 
 
-def one_of(name: str, known: Iterable[str]) -> str:
-    """Advice for a `name` that is none of those `known`: `Did you mean scatter? One of compact, scatter, per-group.`"""
+def near_names(name: str, known: Iterable[str], likeness: float = 0.6) -> list[str]:
+    """At most two of the names `known` that `name` may have been meant to be, the nearest first; upper and lower case
+    are the same. `likeness` is from 0 to 1 (equal)."""
+    spelt: dict[str, str] = {}
+    for each in known:
+        spelt.setdefault(each.lower(), each)
+    return [spelt[found] for found in difflib.get_close_matches(name.lower(), spelt, n=_NEAR, cutoff=likeness)]
+
+
+def one_of(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """Advice for a `name` that is none of those `known`: `Did you mean scatter? One of compact, scatter, per-group.`
+
+    Many names are not listed beside near ones; of very many a few are shown. `likeness` is that of `near_names`.
+    """
     names = list(known)
-    near = difflib.get_close_matches(name.lower(), names)
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    return f"{hint}One of {', '.join(names)}."
+    near = near_names(name, names, likeness)
+    hint = f"Did you mean {' or '.join(near)}?" if near else ""
+    if len(names) > (LISTED_BESIDE_NEAR if near else LISTED):
+        alike = [each for each in names if name.lower() in each.lower()] or names
+        return hint or f"One of {len(names)}, such as {', '.join(alike[:_SHOWN])}."
+    return f"{hint} One of {', '.join(names)}.".lstrip() if names else "There is none."
 
 
 class MapperError(Exception):
@@ -53,12 +72,12 @@ class BadInput(MapperError):
 
 
 class UnknownName(BadInput):
-    """A model or machine that is not there; names the near ones."""
+    """A model, machine or target that is not there; names the near ones of those `known`."""
 
-    def __init__(self, kind: str, name: str, near: Sequence[str], known: Sequence[str]) -> None:
-        self.near = list(near)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
-        super().__init__(kind, f"no {kind} is called {name!r}", advice=hint)
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = list(known)
+        self.near = near_names(name, names)
+        super().__init__(kind, f"no {kind} is called {name!r}", advice=one_of(name, names))
 
 
 class Infeasible(MapperError):
@@ -66,7 +85,7 @@ class Infeasible(MapperError):
 
     exit_code = 4
 
-    def __init__(self, what: str, levers: Sequence[str] = ()) -> None:
+    def __init__(self, what: str, levers: Iterable[str] = ()) -> None:
         self.levers = list(levers)
         head = "Any one of these makes it feasible:" if len(self.levers) > 1 else "This makes it feasible:"
         super().__init__(what, advice="\n  ".join([head, *self.levers]) if self.levers else "")

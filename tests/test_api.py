@@ -17,6 +17,7 @@ FUNCTIONS = {
     "plan": "plan front plan_problem plan_pipedream against Limits save_plan save_problem_plan",
     "check": "check check_problem_plan load_plan load_problem_plan read_problem",
     "explain": "explain",
+    "compare": "compare",
     "explore": "explore Dimensions",
     "report": "report",
     "run": "run Executor Batcher",

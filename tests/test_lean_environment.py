@@ -6,6 +6,7 @@ packages installed here, only those that torch, numpy, pydantic, networkx, typer
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -82,6 +83,21 @@ def test_a_bundle_made_here_runs_there(lean: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "outputs identical to those of" in done.stdout.splitlines()[0]
     assert [line.split()[0] for line in done.stdout.splitlines()[-stages:]] == [str(s) for s in range(stages)]
+
+
+def test_a_bundle_is_checked_and_simulated_there(lean: Path, tmp_path: Path) -> None:
+    """Its program is all that its plan is checked against: neither the model nor its library is there."""
+    plan, bundle = tmp_path / "plan.json", tmp_path / "tiny.bundle"
+    made = mapper("plan", "--model", TINY, "--topo", "sg2042", "--stages", 2, "--replicas", 1, "-o", plan)
+    assert (made.code, made.err) == (0, "")
+    assert mapper("bundle", plan, "--trust", "-o", bundle).code == 0
+    checked = run(lean, "-m", "mapper", "check", str(bundle), "--json")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert any("stages cover the graph" in promise for promise in json.loads(checked.stdout)["verified"])
+    refused = run(lean, "-m", "mapper", "check", str(plan), "--trust")
+    assert (refused.returncode, refused.stdout) == (8, "")  # the package of its model is not there
+    simulated = run(lean, "-m", "mapper", "simulate", str(bundle), "--json")
+    assert (simulated.returncode, json.loads(simulated.stdout)["throughput_per_s"] > 0) == (0, True)
 
 
 def test_what_is_not_there_is_said(lean: Path) -> None:

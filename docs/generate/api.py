@@ -20,7 +20,7 @@ SECTIONS = {
     "Running": ("Executor", "Batcher", "run", "run_host", "bench", "tune"),
     "Simulating and exploring": ("simulate", "Arrivals", "explore", "Dimensions"),
     "Other runtimes": ("export", "import_mapping"),
-    "Reports": ("report",),
+    "Reports": ("report", "compare"),
     "Errors": ("MapperError",),
 }
 TYPES = {
@@ -31,6 +31,8 @@ TYPES = {
     "mapper.plans.front": ("Front",),
     "mapper.cost.profile": ("Profile",),
     "mapper.execution.measurement": ("Measurement",),
+    "mapper.study.compare": ("SideBySide",),
+    "mapper.study.sides": ("Side",),
     "mapper.errors": ("UsageError", "BadInput", "UnknownName", "Infeasible", "NoPlanInTime", "MachineMismatch",
                       "ExecutionFailed", "MissingFeature", "PromiseBroken", "SystemRefused"),
 }  # fmt: skip

@@ -5,7 +5,6 @@ Nothing here imports torch or a back end's library before it is used.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import shutil
@@ -15,7 +14,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mapper.errors import BadInput, MachineMismatch, MissingFeature, UsageError
+from mapper.errors import BadInput, MachineMismatch, MissingFeature, UsageError, one_of
 from mapper.machine import cpuinfo
 
 if TYPE_CHECKING:
@@ -265,7 +264,5 @@ def backend_called(name: str) -> Backend:
     if name in BACKENDS:
         return BACKENDS[name]
     if name in NOT_OFFERED:
-        raise UsageError(f"there is no back end {name}: {NOT_OFFERED[name]}", advice=f"Known: {', '.join(BACKENDS)}.")
-    near = difflib.get_close_matches(name.lower(), BACKENDS)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(BACKENDS)}."
-    raise UsageError(f"no back end is called {name!r}", advice=hint)
+        raise UsageError(f"there is no back end {name!r}: {NOT_OFFERED[name]}", advice=one_of(name, BACKENDS))
+    raise UsageError(f"there is no back end {name!r}", advice=one_of(name, BACKENDS))

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 from mapper.cli.examples import EXAMPLES, Example
+from mapper.cli.help import first_sentence
 
 PROGRAM = "mapper"
 _WORDS = {"text": "str", "integer": "int", "filename": "path", "file": "path", "directory": "path", "boolean": "bool"}
@@ -46,8 +47,9 @@ class Parameter:
 class Command:
     """A command, or a group of commands, whose `commands` are then the last words of their names.
 
-    `path` are the words after `mapper`: `("topo", "show")`, none for mapper itself. `summary` is one sentence, `help`
-    all of the text in paragraphs with an empty line between them, `epilog` what is said at the end.
+    `path` are the words after `mapper`: `("topo", "show")`, none for mapper itself. `summary` is the first sentence of
+    the help without its full stop, `help` all of it in paragraphs with an empty line between them, `epilog` what is
+    said at the end.
     """
 
     path: tuple[str, ...]
@@ -91,7 +93,7 @@ def _walk(command: Any, path: tuple[str, ...]) -> Iterator[Command]:
     parameters = [(p.param_type_name, _parameter(p, context)) for p in command.params if not getattr(p, "hidden", None)]
     text = _plain(command.help or "")
     yield Command(
-        path=path, summary=text.partition("\n\n")[0], help=text,
+        path=path, summary=first_sentence(text), help=text,
         arguments=tuple(p for kind, p in parameters if kind == "argument"),
         options=tuple(p for kind, p in parameters if kind == "option"),
         examples=EXAMPLES.get(" ".join(path), ()), commands=tuple(below), epilog=_plain(command.epilog or ""),

@@ -53,6 +53,11 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example("All of it: limits, a little more of the machine, and why not something else",
                 "mapper explain vit.json", long=True),
     ),
+    "compare": (
+        Example("A plan beside its simulation, stage by stage", "mapper compare vit.json simulated.json"),
+        Example("Two plans of one model", "mapper compare vit.json stages.json", long=True),
+        Example("What a run measured beside what was predicted", "mapper compare plan.json run.json", long=True),
+    ),
     "explore": (
         Example("Numbers of stages and threads on one machine, as a table and a page to look at",
                 "mapper explore --model mobilenetv2 --topo sg2042 --vary stages=1,2,4 --vary threads=1,4 "

@@ -28,13 +28,13 @@ class Group(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Writes the commands, long sentences over several lines."""
-        rows = [(name, _sentence(each.help or "")) for name, each in self.commands.items() if not each.hidden]
+        rows = [(name, first_sentence(each.help or "")) for name, each in self.commands.items() if not each.hidden]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
 
-def _sentence(text: str) -> str:
-    """The first paragraph in one line, up to its first full stop."""
+def first_sentence(text: str) -> str:
+    """The first sentence of a help text, in one line and without its full stop."""
     paragraph = " ".join(text.strip().partition("\n\n")[0].split())
     return paragraph.partition(". ")[0].rstrip(".")
 

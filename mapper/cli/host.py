@@ -102,7 +102,12 @@ def _agent(number: int, bundles: list[Path], asked: Asked, json: bool, measured:
     with Progress(quiet) as line:
         try:
             measurement = run_host(
-                number, bundles, asked, Place.from_environment(), say=line.say, progress=Rate(line.say).told
+                number,
+                bundles,
+                asked,
+                Place.from_environment(),
+                say=line.say,
+                progress=Rate(line.say, lambda: line.room).told,
             )
         except MapperError as error:
             line.clear()

@@ -18,6 +18,7 @@ from mapper.cli import (
     bundle,
     calibrate,
     check,
+    compare,
     completion,
     doctor,
     explain,
@@ -60,6 +61,7 @@ app = typer.Typer(
 app.command("plan")(plan.plan_command)
 app.command("check")(check.check_command)
 app.command("explain")(explain.explain_command)
+app.command("compare")(compare.compare_command)
 app.command("explore")(explore.explore_command)
 app.command("export")(export.export_command)
 app.command("import")(import_mapping.import_command)

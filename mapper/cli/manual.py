@@ -28,7 +28,7 @@ def manual_page(commands: Sequence[Command], version: str) -> str:
     lines = [
         f'.TH {PROGRAM.upper()} 1 "" "{PROGRAM} {_text(version)}" "User Commands"',
         ".nh", ".ad l",
-        ".SH NAME", f"{PROGRAM} \\- {_text(_uncapital(root.summary.rstrip('.')))}",
+        ".SH NAME", f"{PROGRAM} \\- {_text(_uncapital(root.summary))}",
         ".SH SYNOPSIS", *_usage(root),
         ".SH DESCRIPTION", *_paragraphs(root.help),
         "Each command says what it takes with", f".BR \"{PROGRAM} COMMAND \\-\\-help\" .",

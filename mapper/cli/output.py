@@ -65,10 +65,10 @@ def emit_rich(renderable: Any, *, wrap: bool = True) -> None:
 
 def emit_text(lines: Sequence[str]) -> None:
     """The lines of a report on stdout, laid out for the columns that there are: in colour on a terminal."""
-    from mapper.reports.lines import fitted, plain, rich_text
+    from mapper.reports.lines import fitted, harmless, plain, rich_text
 
     if not _is_fitted():
-        typer.echo("\n".join(lines))
+        typer.echo(harmless("\n".join(lines)))
         return
     made = fitted(lines, width())
     if sys.stdout.isatty():
@@ -78,13 +78,13 @@ def emit_text(lines: Sequence[str]) -> None:
 
 
 def progress_width() -> int:
-    """Columns of the terminal that progress is shown on; stdout may be a file meanwhile."""
-    if "COLUMNS" in os.environ:
-        return width()
+    """Columns of the terminal that progress is shown on; stdout may be a file meanwhile. What COLUMNS says counts where
+    it is less: a line that the terminal has no room for could not be written over."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # 0: the terminal does not know
     except (OSError, ValueError):
-        return 80
+        columns = 80
+    return min(columns, width()) if "COLUMNS" in os.environ else columns
 
 
 class Progress:
@@ -99,12 +99,17 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.clear()
 
-    def say(self, message: str) -> None:
-        """Replaces the line by `message`."""
-        if self.shown:
-            from mapper.reports.table import cut
+    @property
+    def room(self) -> int:
+        """Columns of the line: the last one stays free, as some terminals go on below once it is filled."""
+        return progress_width() - 1
 
-            sys.stderr.write(f"\r\x1b[K{cut(message, progress_width() - 1)}")
+    def say(self, message: str) -> None:
+        """Replaces the line by `message`, or by as much of it as there is room for."""
+        if self.shown:
+            from mapper.reports.lines import one_line
+
+            sys.stderr.write(f"\r\x1b[K{one_line(message, self.room)}")
             sys.stderr.flush()
 
     def tell(self, message: str) -> None:

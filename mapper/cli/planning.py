@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -105,6 +106,7 @@ def planned(asked: Asked, machine: Machine, length: int | None, stop: Stop, prog
     """The plan for one sequence length, of the best batch and number of micro-batches where these are left open."""
     from mapper.solver.batches import best_batch
 
+    _require_solver()
     if asked.batch != AUTO:
         return _of_batch(asked, machine, length, _number(asked.batch, "--batch"), stop, progress)
     made: dict[int, Made] = {}
@@ -115,6 +117,15 @@ def planned(asked: Asked, machine: Machine, length: int | None, stop: Stop, prog
         return made[size].plan
 
     return made[best_batch(of_batch).request.batch]
+
+
+def _require_solver() -> None:
+    """Where ortools is not installed that is said at once: tracing and searching take minutes on a small board.
+
+    Raises: ModuleNotFoundError, as its import would.
+    """
+    if importlib.util.find_spec("ortools") is None:
+        raise ModuleNotFoundError("No module named 'ortools'", name="ortools")
 
 
 def _number(text: str, option: str) -> int:

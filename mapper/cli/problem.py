@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mapper.cli.output import Progress, emit_json
+from mapper.cli.output import Progress, emit_json, emit_text
 
 if TYPE_CHECKING:
     from mapper.cost.table import CostTable
@@ -59,7 +59,7 @@ def plan_problem_file(
     if json:
         emit_json(plain(plan))
     else:
-        typer.echo("\n".join(problem_text(plan, file)))
+        emit_text(problem_text(plan, file))
         if output is not None:
             typer.echo(f"Written to {output}. Next: mapper check {output} --problem {path}")
     if stop.interrupted:

@@ -10,7 +10,7 @@ import typer
 from mapper.cli import completion
 from mapper.cli.limits import Configurations
 from mapper.cli.machine import Cores, Groups, Reserve, machine_of
-from mapper.cli.output import Backend, Json, Progress, Quiet, emit_json
+from mapper.cli.output import Backend, Json, Progress, Quiet, emit_json, emit_text
 from mapper.cli.source import Batch, Length, Model, Seed, TrustFile, Weights, model_options
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def profile_command(
     if json:
         emit_json(jsonio.plain(made.profile))
     else:
-        typer.echo("\n".join(profile_text(made)))
+        emit_text(profile_text(made))
     if output is not None:
         typer.echo(f"Written to {output}. Next: mapper plan --model {model} --costs {output}", err=json)
     if made.interrupted:

@@ -88,7 +88,7 @@ def run_command(
                 loaded, bundle, items=items, warmup=warmup, inputs=given, results=results, compare=compare, seed=seed,
                 tolerance=tolerance, remap=remap, oversubscribe=oversubscribe, timeout_s=parse_seconds(timeout) or None,
                 backend=backend, logs=logs, timeline=None if trace is None else partial(write_timeline, trace),
-                say=line.say, progress=Rate(line.say).told,
+                say=line.say, progress=Rate(line.say, lambda: line.room).told,
             )  # fmt: skip
         except OutputsDiffer as error:
             line.clear()
@@ -117,11 +117,13 @@ def targets(outputs: list[Path]) -> tuple[Path | None, Path | None]:
 
 
 class Rate:
-    """Tells how far a run is, the rate of the last second or more, and as a line how it went before; at most ten times
-    a second."""
+    """Tells how far a run is, the rate of the last second or more, and as a line how it went before, as far back as
+    there is `room` for in the columns of the terminal; at most ten times a second."""
 
-    def __init__(self, say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
-        self.say, self.now = say, now
+    def __init__(
+        self, say: Callable[[str], None], room: Callable[[], int], now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.say, self.room, self.now = say, room, now
         self.seen: deque[tuple[float, int]] = deque()
         self.next_s = 0.0
         self.rates: deque[float] = deque(maxlen=PARTS)
@@ -140,17 +142,20 @@ class Rate:
             self.seen.popleft()
         since, before = self.seen[0]
         rate = f", {format_rate((done - before) / (now - since))} items/s" if now > since else ""
-        self.say(f"{done} of {total} items{rate}{self._line(now, done)}")
+        told = f"{done} of {total} items{rate}"
+        self.say(f"{told}{self._line(now, done, self.room() - len(told) - 2)}")
 
-    def _line(self, now: float, done: int) -> str:
-        """The rates of the last parts of the run, each of half a second or more, from 0 to the highest."""
+    def _line(self, now: float, done: int, columns: int) -> str:
+        """The rates of the last parts of the run, each of half a second or more, from 0 to the highest; nothing where
+        there are no two columns for it."""
         from mapper.reports.lines import sparkline
 
         begun, before = self.part or (now, done)
         if self.part is None or now - begun >= PART_S:
             self.rates += [(done - before) / (now - begun)] if self.part else []
             self.part = now, done
-        return f"  {sparkline(list(self.rates))}" if len(self.rates) > 1 else ""
+        last = list(self.rates)[-columns:] if columns > 1 else []
+        return f"  {sparkline(last)}" if len(last) > 1 else ""
 
 
 def emit_measurement(measurement: Measurement, json: bool, output: Path | None, written: list[Path | None]) -> None:

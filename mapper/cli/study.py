@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mapper.cli import completion
-from mapper.cli.output import Json, Progress, Quiet, emit_json
+from mapper.cli.output import Json, Progress, Quiet, emit_json, emit_text
 
 if TYPE_CHECKING:
     from mapper.study.host.study import Settings as HostSettings
@@ -199,7 +199,7 @@ def _tell(told: _Told, document: Any, text: Callable[[], list[str]], written: li
     if told.json:
         emit_json(document)
         return
-    typer.echo("\n".join(text()))
+    emit_text(text())
     for path in written:
         typer.echo(f"Written to {path}.")
 

@@ -78,6 +78,7 @@ def discover(
     json: Json = False,
 ) -> None:
     """Read this machine, as far as this process may use it, or one whose sys and proc were copied."""
+    from mapper.machine.complete import fewer_nodes
     from mapper.machine.complete import like as completed_like
     from mapper.machine.discover import discover as read
     from mapper.machine.files import load_machine, similar
@@ -95,6 +96,8 @@ def discover(
         names = " or ".join(f"--like {name}" for name in resembling)
         typer.echo(f"It has the shape of a machine that is known: {names} completes what the system does not show.",
                    err=True)  # fmt: skip
+        for told in (told for name in resembling for told in fewer_nodes(machine, load_machine(name))):
+            typer.echo(told, err=True)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from mapper.cost.forms import Form, form
 from mapper.cost.paths import path_of
 from mapper.cost.residency import DRAM, GROUP, PACKAGE
 from mapper.cost.roofline import Roofline, Terms
-from mapper.errors import UsageError
+from mapper.errors import UsageError, one_of
 from mapper.graph.model import Graph, Op
 from mapper.machine.model import Machine
 from mapper.machine.parts import Path
@@ -61,9 +61,7 @@ def explain(graph: Graph, machine: Machine, name: str, config: Config, path: Pat
     if graph.costed:
         raise UsageError(f"{graph.name} brings its own times: there is nothing to explain")
     if name not in graph.position:
-        near = [op.name for op in graph.ops if name in op.name][:8]
-        raise UsageError(f"{graph.name} has no op {name!r}",
-                         advice=f"Such as {', '.join(near or [op.name for op in graph.ops[:8]])}.")  # fmt: skip
+        raise UsageError(f"{graph.name} has no op {name!r}", advice=one_of(name, graph.position))
     path = path or path_of(machine)
     model = Roofline(machine, path)
     op = graph.ops[graph.position[name]]

@@ -53,10 +53,10 @@ class Accuracy(Record):
     """
 
     items: int
-    max_relative_difference: float | None
-    mean_relative_difference: float | None
+    max_relative_difference: float | None = None
+    mean_relative_difference: float | None = None
     cosine_similarity: float
-    top1_agreement: float | None
+    top1_agreement: float | None = None
 
 
 class Measurement(Record):
@@ -81,8 +81,8 @@ class Measurement(Record):
     predicted_latency_s: float
     outputs_identical: bool
     outputs_within_tolerance: bool
-    max_abs_difference: float | None
-    max_relative_difference: float | None
+    max_abs_difference: float | None = None
+    max_relative_difference: float | None = None
     tolerance: float
     compared_with: str
     backend: str

@@ -78,13 +78,13 @@ def run(
     del model
     given = given_items(plan, source, inputs, seed)
     compared = list(itertools.islice(given.items, compare or given.compared))
-    reference = reference_of_items(plan, source, compared, tolerance)
-    count, warmup = given.counts(items, warmup)
-    notes = [*given.notes, *(converted(source.program) if results is not None else [])]
-    executor = Executor(
+    executor = Executor(  # before the reference, which may take minutes: a plan that does not fit here is refused first
         plan, source, machine=machine, remap=remap, oversubscribe=oversubscribe, timeout_s=timeout_s, logs=logs,
         traced=0 if timeline is None else TRACED, say=say,
     )  # fmt: skip
+    reference = reference_of_items(plan, source, compared, tolerance)
+    count, warmup = given.counts(items, warmup)
+    notes = [*given.notes, *(converted(source.program) if results is not None else [])]
     with torch_threads(1), _results(results, plan, source, count, given.rows) as put:  # no threads on workers' cores
         del source  # with it go the weights, once the executor has shared them
         with executor, executor.beside():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,5 +93,5 @@ TARGETS = {
 def target_called(name: str) -> Target:
     """The target called `name`. Raises: UnknownName with near ones."""
     if name not in TARGETS:
-        raise UnknownName("export target", name, difflib.get_close_matches(name.lower(), TARGETS), list(TARGETS))
+        raise UnknownName("export target", name, TARGETS)
     return TARGETS[name]

@@ -6,10 +6,8 @@ in small letters with underscores: `l2_bytes`, `peak_flop_per_s`, `links_node_li
 
 from __future__ import annotations
 
-import difflib
-
 from mapper import jsonio
-from mapper.errors import UsageError
+from mapper.errors import UsageError, one_of
 from mapper.machine.model import Machine, figures
 from mapper.machine.vary import vary
 from mapper.units import parse_bytes, parse_fraction, parse_frequency, parse_rate, parse_seconds
@@ -62,8 +60,8 @@ def pointer_of(machine: Machine, name: str) -> str:
         found = [pointer for pointer, long in known.items() if long == name]
         found = found or [pointer for pointer, long in known.items() if long.endswith(f"_{name}")]
     if not found:
-        near = difflib.get_close_matches(name, [*known, *known.values(), *map(_short_name, known)], n=3, cutoff=0.4)
-        raise UsageError(f"{machine.name} has no figure {name!r}", advice=f"Such as {', '.join(near or known)}.")
+        names = [*map(_short_name, known), *known.values(), *known]
+        raise UsageError(f"{machine.name} has no figure {name!r}", advice=one_of(name, names, likeness=0.4))
     if len(found) > 1:
         raise UsageError(f"{machine.name} has several figures called {name!r}", advice=f"One of {', '.join(found)}.")
     if found[0] in _WITHOUT_EFFECT:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from mapper.errors import MachineMismatch
 from mapper.jsonio import Record, plain
 from mapper.machine import defaults
 from mapper.machine.cpuinfo import features_of
+from mapper.machine.discover import NO_CACHES
 from mapper.machine.figures import Figure
 from mapper.machine.model import Machine
 from mapper.machine.parts import Cache
@@ -109,7 +111,16 @@ def like(machine: Machine, known: Machine) -> Machine:
         update["memory"] = update["memory"].model_copy(update={"node_bandwidth_bytes_per_s": None})
     update["sources"] = {**machine.sources, **known.sources}
     note = f"Completed from {known.name}: {', '.join(taken)}; the rest is as the system shows it."
-    return machine.model_copy(update={**update, "notes": (*machine.notes, note)})
+    kept = [told for told in machine.notes if told != NO_CACHES or not update["caches"]]
+    return machine.model_copy(update={**update, "notes": (*kept, *fewer_nodes(machine, known), note)})
+
+
+def fewer_nodes(machine: Machine, known: Machine) -> Iterator[str]:
+    """What follows where `machine` shows fewer nodes than `known`, of the same shape: firmware may not tell them."""
+    shown, there = len(machine.nodes), len(known.nodes)
+    if shown < there:
+        nodes = "1 NUMA node" if shown == 1 else f"{shown} NUMA nodes"
+        yield f"The system shows {nodes}, {known.name} has {there}: memory near a core is not told from that far away."
 
 
 def _caches(machine: Machine, known: Machine) -> tuple[tuple[Cache, ...], list[str]]:

@@ -15,6 +15,9 @@ from mapper.machine.model import Machine
 from mapper.machine.pus import format_pus
 from mapper.machine.restrict import with_pus
 
+NO_CACHES = "The system shows no caches: plans read all weights from memory until a known machine or a file adds some."
+"""The note of a machine whose kernel or firmware is silent about caches."""
+
 
 def discover(root: Path = Path("/"), allowed: Collection[int] | None = None) -> Machine:
     """The machine whose `sys` and `proc` are in `root`, restricted to the PUs in `allowed`.
@@ -34,6 +37,8 @@ def discover(root: Path = Path("/"), allowed: Collection[int] | None = None) -> 
         raise MachineMismatch(f"none of the allowed PUs {format_pus(sorted(allowed or ()))} is online",
                               advice=f"Online are {format_pus(sorted(seen.pus))}.")  # fmt: skip
     machine = with_pus(assemble(seen), usable)
+    if not machine.caches:
+        machine = machine.model_copy(update={"notes": (*machine.notes, NO_CACHES)})
     quota = cgroup.cpu_quota(root)
     if quota is None or quota >= len(machine.cores):
         return machine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import re
@@ -76,8 +75,7 @@ def _loaded(spec: str | Path) -> Machine:
         return uniform(spec) if spec.startswith("uniform:") else synthetic(spec)
     if path.name != str(spec):
         return _from_file(path)
-    known = [*bundled_names(), HOST]
-    raise UnknownName("machine", spec, difflib.get_close_matches(name.lower(), known, n=2), known)
+    raise UnknownName("machine", spec, [*bundled_names(), HOST])
 
 
 def _from_file(path: Path) -> Machine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.resources
 import tomllib
 from collections.abc import Iterator
@@ -137,8 +136,7 @@ def load_card(source: str) -> ModelCard:
     entry = _bundled() / f"{source}.toml"
     if "/" not in source and entry.is_file():
         return _parse(entry.read_bytes(), f"models/{source}.toml")
-    known = card_names()
-    raise UnknownName("model", source, difflib.get_close_matches(source, known), known)
+    raise UnknownName("model", source, card_names())
 
 
 def _bundled() -> Any:

@@ -8,13 +8,12 @@ another width.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mapper.errors import BadInput, UsageError
+from mapper.errors import BadInput, UsageError, one_of
 from mapper.program.model import Program, ProgramOp, TensorType
 
 
@@ -56,8 +55,7 @@ def with_columns(program: Program, columns: Mapping[str, int]) -> Program:
     """
     for name, count in columns.items():
         if name not in program.op:
-            near = difflib.get_close_matches(name, program.op)
-            raise UsageError(f"{program.name} has no op {name!r}", advice=f"Near: {', '.join(near)}" if near else "")
+            raise UsageError(f"{program.name} has no op {name!r}", advice=one_of(name, program.op))
         most = most_columns(program, name)
         if most == 1:
             raise UsageError(

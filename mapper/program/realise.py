@@ -6,7 +6,6 @@ its example inputs, or a `.pt2` file that torch.export.save wrote.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import sys
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from mapper import jsonio
-from mapper.errors import BadInput, MapperError, MissingFeature, UsageError
+from mapper.errors import BadInput, MapperError, MissingFeature, UsageError, one_of
 from mapper.jsonio import Record
 from mapper.program.cards import ModelCard, load_card
 from mapper.program.items import InputSpec, random_items, spec_of
@@ -174,10 +173,7 @@ def _load_weights(module: torch.nn.Module, path: Path, fake: bool) -> str:
     own = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
     for name, tensor in given.items():
         if name not in own:
-            near = difflib.get_close_matches(name, own)
-            raise BadInput(
-                str(path), f"the model has no weight {name!r}", advice=f"Near: {', '.join(near)}" if near else ""
-            )
+            raise BadInput(str(path), f"the model has no weight {name!r}", advice=one_of(name, own))
         if tuple(own[name].shape) != tuple(tensor.shape):
             raise BadInput(
                 str(path), f"{name!r} has shape {list(tensor.shape)}, the model's has {list(own[name].shape)}"

@@ -14,6 +14,9 @@ from mapper.program.model import Program, ProgramOp
 from mapper.program.views import Reference, Views, views
 
 Tensors = Mapping[str, torch.Tensor]
+_WHATEVER_LAYOUT = {"aten.view.default": "aten.reshape.default"}
+"""Another version of torch may lay out the result of an op otherwise than the one that traced it (2.6 attention with
+an expanded mask, not as 2.13), and a view that was possible is none: reshape is a view where it can be, else a copy."""
 
 
 def rebuild(program: Program, weights: Tensors) -> torch.fx.GraphModule:
@@ -97,7 +100,7 @@ def function(op: ProgramOp) -> Callable[..., Any]:
     a program may come from a stranger, and torch has operators that write files or change their arguments."""
     if op.target == "getitem":
         return operator.getitem
-    namespace, name, overload = op.target.split(".")
+    namespace, name, overload = _WHATEVER_LAYOUT.get(op.target, op.target).split(".")
     try:
         found: Callable[..., Any] = getattr(getattr(getattr(torch.ops, namespace), name), overload)
     except AttributeError:

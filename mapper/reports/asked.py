@@ -24,11 +24,12 @@ _LIMITS = {
 
 def head(objective: str, limits: dict[str, Any]) -> str:
     """Such as `Best throughput with latency ≤ 1.00 s, ≤ 4 stages`."""
-    given = ", ".join(_limit(name, value) for name, value in limits.items())
+    given = ", ".join(limit_text(name, value) for name, value in limits.items())
     return f"{HEADS[objective]} with {given}" if given else HEADS[objective]
 
 
-def _limit(name: str, value: Any) -> str:
+def limit_text(name: str, value: Any) -> str:
+    """Such as `≤ 4 stages`."""
     if name in ("together", "apart"):
         return "; ".join(f"{', '.join(ops)} {name}" for ops in value)
     shown: str | int

@@ -16,7 +16,7 @@ ANSWERS = r"""
   }
 
   function hint(event) {
-    const i = nearest(event.offsetX, event.offsetY), box = byId("hint");
+    const i = nearest(event.offsetX / unit(), event.offsetY / unit()), box = byId("hint");
     box.style.display = i < 0 ? "none" : "block";
     byId("scatter").style.cursor = i < 0 ? "default" : "pointer";
     if (i < 0) { return; }
@@ -115,17 +115,18 @@ ANSWERS = r"""
   }
 
   function grab(event) {
-    const near = axes.findIndex((axis) => Math.abs(axis.x - event.offsetX) < 22);
+    const near = axes.findIndex((axis) => Math.abs(axis.x - event.offsetX / unit()) < 22);
     if (near < 0) { return; }
     active = near;
-    drag = axes[near].back(event.offsetY);
+    drag = axes[near].back(event.offsetY / unit());
     byId("lines").setPointerCapture(event.pointerId);
   }
 
   function pull(event, ended) {
     if (drag === null) { return; }
     const axis = axes[active], [low, high] = span(axis.field);
-    const range = [drag, axis.back(event.offsetY)].sort((a, b) => a - b).map((v) => Math.min(Math.max(v, low), high));
+    const ends = [drag, axis.back(event.offsetY / unit())].sort((a, b) => a - b);
+    const range = ends.map((v) => Math.min(Math.max(v, low), high));
     const clicked = Math.abs(axis.at(range[0]) - axis.at(range[1])) < 4;
     if (ended) { drag = null; }
     if (!clicked || ended) { axis.range = clicked ? null : range; filter(); }
@@ -140,7 +141,7 @@ ANSWERS = r"""
   const points = byId("scatter"), strip = byId("lines");
   points.addEventListener("pointermove", hint);
   points.addEventListener("pointerleave", () => { byId("hint").style.display = "none"; });
-  points.addEventListener("click", (event) => choose(nearest(event.offsetX, event.offsetY)));
+  points.addEventListener("click", (event) => choose(nearest(event.offsetX / unit(), event.offsetY / unit())));
   points.addEventListener("keydown", (event) => {
     const moves = { ArrowRight: [1, "x"], ArrowLeft: [-1, "x"], ArrowUp: [1, "y"], ArrowDown: [-1, "y"],
                     Home: [-Infinity, "x"], End: [Infinity, "x"] };

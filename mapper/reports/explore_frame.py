@@ -36,6 +36,11 @@ ul { list-style: none; margin: .4em 0; padding: 0; display: flex; flex-wrap: wra
 li { padding: .1em .5em; border: 1px solid var(--line); border-left-width: .7em; }
 #legend { margin: 0; }
 pre { background: var(--box); padding: .7em; white-space: pre-wrap; overflow-wrap: anywhere; margin: .5em 0; }
+@media screen and (min-width: 2400px) {
+  body { font-size: 22px; max-width: none; }
+  #plane { height: 44em; }
+  #lines { height: 32em; }
+}
 """
 """What it looks like; colours of stages come from `mapper.reports.style`."""
 

@@ -125,8 +125,11 @@ SCRIPT = r"""
 
   function colour(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
 
+  // Pixels that one of the drawing's takes: more than one on a wall, where the page's letters are larger.
+  function unit() { return Math.max(1, parseFloat(getComputedStyle(document.body).fontSize) / 14); }
+
   function sheet(canvas, width, height) {
-    const dots = window.devicePixelRatio || 1;
+    const dots = (window.devicePixelRatio || 1) * unit();
     if (canvas.width !== Math.round(width * dots) || canvas.height !== Math.round(height * dots)) {
       canvas.width = Math.round(width * dots);
       canvas.height = Math.round(height * dots);
@@ -158,7 +161,7 @@ SCRIPT = r"""
   function visible(i) { return shown[i] && (!byId("only").checked || data.front[i]); }
 
   function scatter() {
-    const box = byId("plane"), width = box.clientWidth, height = box.clientHeight;
+    const box = byId("plane"), width = box.clientWidth / unit(), height = box.clientHeight / unit();
     const pen = sheet(byId("scatter"), width, height), x = field[byId("x").value], y = field[byId("y").value];
     const left = y.text ? 120 : 64, right = 16, top = 26, bottom = 46;
     const place = (each, from, to) => {
@@ -237,9 +240,9 @@ SCRIPT = r"""
   }
 
   function lines() {
-    const strip = byId("strip"), width = Math.max(strip.clientWidth, axes.length * 96), canvas = byId("lines");
-    canvas.style.width = width + "px";
-    const height = canvas.clientHeight, pen = sheet(canvas, width, height), top = 62, bottom = height - 22;
+    const strip = byId("strip"), width = Math.max(strip.clientWidth / unit(), axes.length * 96), canvas = byId("lines");
+    canvas.style.width = width * unit() + "px";
+    const height = canvas.clientHeight / unit(), pen = sheet(canvas, width, height), top = 62, bottom = height - 22;
     const end = axes.length && axes[axes.length - 1].field.text ? 160 : 70;
     const gap = (width - 60 - end) / Math.max(axes.length - 1, 1);
     axes.forEach((axis, a) => {
@@ -294,11 +297,16 @@ SCRIPT = r"""
     for (const each of ticks(axis.field)) {
       const at = axis.at(each.at);
       if (at >= last - 14) { continue; }
-      words(pen, cut(pen, each.text, axis.room), axis.x + 6, at, "left");
+      const text = cut(pen, each.text, axis.room);
+      pen.fillStyle = colour("--paper");
+      pen.globalAlpha = 0.8;
+      pen.fillRect(axis.x + 3, at - 8, pen.measureText(text).width + 6, 16);
+      pen.globalAlpha = 1;
+      words(pen, text, axis.x + 6, at, "left", "--ink");
       last = at;
     }
     const label = cut(pen, axis.field.label, axes.length > 1 ? gap * 1.9 - 8 : 400);
-    const half = pen.measureText(label).width / 2 + 2, wide = byId("lines").clientWidth;
+    const half = pen.measureText(label).width / 2 + 2, wide = byId("lines").clientWidth / unit();
     words(pen, label, Math.min(Math.max(axis.x, half), wide - half), a % 2 ? 40 : 16, "center", "--ink");
     pen.strokeStyle = colour("--line");
     pen.lineWidth = 0.6;

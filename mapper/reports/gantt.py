@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from mapper.plans.timeline import WORDS, Doing, Span, Timeline
 from mapper.reports import style
 from mapper.reports.lines import Styled
 from mapper.reports.picture import format_of, write_sheet
+from mapper.reports.scale import Scale
 from mapper.reports.sheet import Box, Sheet, Stroke, Words, text_width
 from mapper.units import format_seconds
 
@@ -111,16 +113,17 @@ def gantt_sheet(
         title = f"{plan.model.title or plan.model.name} on {plan.machine.title or plan.machine.name}, {timeline.source}"
         sheet.add(Words(_MARGIN, y, printable(title), style.TITLE, bold=True))
         y += 0.35
-    _axis(sheet, start, end, y, y + _LINE * 1.25 * len(shown), frame.left, room)
+    _axis(sheet, end - start, y, y + _LINE * 1.25 * len(shown), frame.left, room)
     for row in shown:
         sheet.add(Words(frame.left - 0.1, y + _LINE / 2, _name(row), style.LABEL, align="right"))
         for span in row[3]:
             _bar(sheet, span, max(span.start_s, start), min(span.end_s, end), frame, y, timeline.item(span.call))
         y += _LINE * 1.25
+    sheet.add(Words(frame.left, y + 0.37, "time; items are numbered", style.LABEL, style.MUTED))
     if len(rows) > len(shown):
-        more = f"and {len(rows) - len(shown)} more"
-        sheet.add(Words(frame.left, y + 0.38, more, style.LABEL, style.MUTED))
-        y += 0.2
+        y += 0.19
+        more = f"{len(rows) - len(shown)} more copies are not shown"
+        sheet.add(Words(frame.left, y + 0.37, more, style.LABEL, style.MUTED))
     return sheet, _MARGIN * 2 + left + room, y + 0.55
 
 
@@ -164,11 +167,14 @@ def _bar(sheet: Sheet, span: Span, begun: float, ended: float, frame: _Frame, y:
         sheet.add(Words(x + width / 2, y + _LINE / 2, number, style.SMALL, style.ink_on(colour), align="center"))
 
 
-def _axis(sheet: Sheet, start: float, end: float, top: float, y: float, left: float, room: float) -> None:
-    """Time below the bars and behind them, counted from where the chart begins."""
-    steps = max(1, min(5, int(room / 0.75)))
+def _axis(sheet: Sheet, seconds: float, top: float, y: float, left: float, room: float) -> None:
+    """Time below the bars and behind them, counted from where the chart begins, at round values that keep apart."""
     sheet.add(Stroke(((left, y), (left + room, y)), style.LINE, 0.8))
-    for i in range(steps + 1):
-        x, text = left + room * i / steps, format_seconds((end - start) * i / steps)
+    scale, last = Scale(0.0, seconds, left, room), -math.inf
+    for value in scale.ticks() if seconds > 0 else [0.0]:
+        x, text = scale.at(value) if seconds > 0 else left, format_seconds(value)
         sheet.add(Stroke(((x, top), (x, y + 0.05)), style.LINE, 0.4))
-        sheet.add(Words(x, y + 0.17, text, style.LABEL, style.MUTED, align="center"))
+        half = text_width(text, style.LABEL) / 2
+        if x - half > last + 0.06:
+            sheet.add(Words(x, y + 0.17, text, style.LABEL, style.MUTED, align="center"))
+            last = x + half

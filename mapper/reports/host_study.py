@@ -39,7 +39,7 @@ def _torch(build: Build, backend: str) -> str:
 def _findings(found: HostStudy) -> list[str]:
     rows = [[one.mechanism, "-" if one.value is None else _figure(one.mechanism, one.value), one.words]
             for one in found.findings]  # fmt: skip
-    return table(["mechanism", "", "what was seen"], rows, right="1", indent="")
+    return table(["mechanism", "", "what was seen"], rows, right="1", indent="", fold="2", whole="02")
 
 
 def _figure(mechanism: str, value: float) -> str:
@@ -56,8 +56,8 @@ def _threads(ops: Sequence[OpRow]) -> list[str]:
         [f"{sort} {'x'.join(map(str, sizes))}", *(_op(rows.get(threads)) for threads in teams)]
         for (sort, sizes), rows in found.items()
     ]
-    head = ["op, with threads (in brackets cores that work)", *map(str, teams)]
-    return table(head, lines, right="".join(map(str, range(1, min(10, len(head))))), indent="")
+    head = ["op (in brackets cores that work)", *(f"{n} thread{'s' * (n > 1)}" for n in teams)]
+    return table(head, lines, right=range(1, len(head)), indent="", whole="0")
 
 
 def _op(row: OpRow | None) -> str:
@@ -75,7 +75,8 @@ def _memory(found: HostStudy) -> list[str]:
          f"{format_count(row.bytes_per_s.low)}B/s to {format_count(row.bytes_per_s.high)}B/s"]
         for row in found.memory
     ]  # fmt: skip
-    return table(["cores of node", "memory of node", "threads", "read", "range"], rows, right="23", indent="")
+    head = ["cores of node", "memory of node", "threads", "read", "range"]
+    return table(head, rows, right="23", indent="", whole="014")
 
 
 def _nodes(numbers: Sequence[int]) -> str:
@@ -86,7 +87,7 @@ def _cell(cell: Cell) -> Iterator[str]:
     yield f"{cell.model}, items of {cell.item}:"
     if cell.ways:
         head = ["", "workers", "threads", "elements/s", "range", "over native", "predicted", "latency, a call"]
-        yield from table(head, [_way(way) for way in cell.ways], right="1236")
+        yield from table(head, [_way(way) for way in cell.ways], right="1236", fold="42167", whole="457")
     for one in cell.skipped:
         yield f"  not measured: {one.what}: {one.reason}"
     for note in cell.notes:

@@ -23,6 +23,8 @@ NARROWEST = 40
 """Columns below which nothing is laid out any narrower."""
 BAR = 24
 """Columns of the longest bar."""
+_OBEYED = {code: " " for code in (*range(0x20), *range(0x7F, 0xA0)) if code != ord("\n")}
+"""Characters that a terminal obeys, from names that strangers gave."""
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -102,18 +104,39 @@ def _wrapped(line: str, width: int) -> list[Pieces]:
     if len(line) <= width:
         return [given.pieces]
     margin = " " * min(given.hang, width - _LEAST_ROOM)
-    parts = textwrap.wrap(_AMOUNT.sub(rf"\1{_TIED}", line), width, subsequent_indent=margin, break_long_words=False,
-                          break_on_hyphens=False)  # fmt: skip
-    parts = [part.replace(_TIED, " ") for part in parts]
+    parts = wrapped(line, width, later=margin)
     first, role = given.pieces[0]
     if len(given.pieces) == 1:
         return [[(part, role)] for part in parts]
     return [[(parts[0][: len(first)], role), (parts[0][len(first) :], "")], *([(part, "")] for part in parts[1:])]
 
 
+def wrapped(text: str, width: int, first: str = "", later: str = "") -> list[str]:
+    """`text` in lines of at most `width`, with `first` before the first and `later` before the others. Words are never
+    broken, nor are numbers from their units."""
+    lines = textwrap.wrap(_AMOUNT.sub(rf"\1{_TIED}", text), width, initial_indent=first, subsequent_indent=later,
+                          break_long_words=False, break_on_hyphens=False)  # fmt: skip
+    return [line.replace(_TIED, " ") for line in lines]
+
+
+def one_line(text: str, columns: int) -> str:
+    """As much of `text` as a terminal shows in so many columns, without what it would obey; some letters take two."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    if text.isascii() and len(text) <= columns:
+        return text
+    from rich.cells import cell_len, set_cell_size
+
+    return text if cell_len(text) <= columns else f"{set_cell_size(text, max(columns - 1, 0)).rstrip()}…"
+
+
+def harmless(text: str) -> str:
+    """`text` without what a terminal would obey, as long as before; its lines stay."""
+    return text.translate(_OBEYED)
+
+
 def plain(lines: Iterable[Pieces]) -> list[str]:
     """The lines as text."""
-    return ["".join(text for text, _ in line).rstrip() for line in lines]
+    return [harmless("".join(text for text, _ in line)).rstrip() for line in lines]
 
 
 def rich_text(lines: Sequence[Pieces]) -> Text:
@@ -123,7 +146,7 @@ def rich_text(lines: Sequence[Pieces]) -> Text:
     text = Text()
     for i, line in enumerate(lines):
         for piece, role in line:
-            text.append(piece, style.terminal(role))
+            text.append(harmless(piece), style.terminal(role))
         if i + 1 < len(lines):
             text.append("\n")
     return text

@@ -15,21 +15,20 @@ from pathlib import Path
 
 from mapper import jsonio
 from mapper.errors import UsageError
-from mapper.machine.draw import Grid, printable, shape, size, sizes_line
+from mapper.machine.draw import printable, shape, size, sizes_line
 from mapper.machine.model import Machine
-from mapper.machine.pus import format_pus
 from mapper.reports import style
-from mapper.reports.sheet import PAD, Box, Part, Sheet, Stroke, Words, boxed, fitted, rows_of, text_width, titled
+from mapper.reports.cells import Cores, cache_text
+from mapper.reports.mesh import mesh_of
+from mapper.reports.sheet import PAD, Box, Part, Sheet, Words, rows_of, text_width, titled
+from mapper.reports.table import cut
 from mapper.units import format_count
 
 FORMATS = (".svg", ".png")
 MOST_CORES = 1 << 14
 
-_MARGIN = 0.35
+_MARGIN, _THIN_MARGIN = 0.35, 0.1
 _LEAST_WIDTH = 6.5
-_CELLS = ((64, 0.62, 0.46, 9.0), (128, 0.5, 0.38, 7.5), (512, 0.32, 0.22, 6.0), (1024, 0.22, 0.15, 4.0))
-"""Up to how many cores, the width and height of a core, and the size of its number."""
-_SMALLEST_CELL = (0.1, 0.08, 0.0)
 
 
 def draw_machine(
@@ -74,16 +73,24 @@ def machine_sheet(
     stage_names: Mapping[int, str] | None = None,
     *,
     heading: bool = True,
+    narrow: float | None = None,
 ) -> tuple[Sheet, float, float]:
-    """The picture of `draw_machine` as marks, with its width and height in inches."""
-    cores = _Cores(machine, stage_of)
-    body = _nested(machine, cores) if machine.layout is None else _mesh(machine, cores)
-    width = max(body.width, _LEAST_WIDTH) + 2 * _MARGIN
+    """The picture of `draw_machine` as marks, with its width and height in inches. On paper `narrow` inches wide there
+    are boxes in boxes, also where the machine has a mesh."""
+    meshed, margin = machine.layout is not None and narrow is None, _MARGIN if narrow is None else _THIN_MARGIN
+    room = None if narrow is None else narrow - 2 * margin
+    cores = Cores(machine, stage_of, room)
+    body = mesh_of(machine, cores) if meshed else _nested(machine, cores, room)
+    width = max(body.width, _LEAST_WIDTH) + 2 * margin if narrow is None else narrow
     sheet = Sheet()
-    y = _headings(sheet, machine, title, width) if heading else _MARGIN / 2
-    body.draw(sheet, _MARGIN, y)
-    y = _legend(sheet, _entries(machine, stage_of, stage_names or {}), width, y + body.height + 0.2)
-    return sheet, width, y + _MARGIN - 0.1
+    y = _headings(sheet, machine, title, width) if heading else margin / 2
+    body.draw(sheet, margin, y)
+    entries = _entries(machine, stage_of, stage_names or {}, meshed)
+    caches = cache_text(machine, "group").removeprefix(" · ")
+    if caches and not any(isinstance(mark, Words) and caches in mark.text for mark in sheet.marks):
+        entries.append((Box(0, 0, 0.26, 0.16, style.BOX, style.LINE, 0.6, radius=0.03), f"group: {caches} each"))
+    y = _legend(sheet, entries, width, margin, y + body.height + 0.2)
+    return sheet, width, y + margin - 0.1 if narrow is None else y
 
 
 def _headings(sheet: Sheet, machine: Machine, title: str | None, width: float) -> float:
@@ -116,7 +123,9 @@ def _joined(texts: Sequence[str], room: float) -> list[str]:
     return lines
 
 
-def _entries(machine: Machine, stage_of: Mapping[int, int] | None, names: Mapping[int, str]) -> list[tuple[Box, str]]:
+def _entries(
+    machine: Machine, stage_of: Mapping[int, int] | None, names: Mapping[int, str], meshed: bool
+) -> list[tuple[Box, str]]:
     """What the legend explains: a small box like a core, and words."""
     cell = Box(0, 0, 0.26, 0.16, style.CORE, style.LINE, 0.6, radius=0.03)
     entries: list[tuple[Box, str]] = []
@@ -133,104 +142,68 @@ def _entries(machine: Machine, stage_of: Mapping[int, int] | None, names: Mappin
         dash = style.DASHES[min(k, len(style.DASHES) - 1)]
         speed = "" if kind.speed.value == 1 else f", speed {kind.speed.value:.3g}"
         entries.append((replace(cell, fill=fill, edge=style.INK, dash=dash), f"{printable(kind.name)}{speed}"))
-    if machine.layout is not None:
+    if meshed:
         entries.append((Box(0.1, 0.035, 0.09, 0.09, style.MESH, radius=0.045), "crosspoint of the mesh"))
     return entries
 
 
-def _legend(sheet: Sheet, entries: Sequence[tuple[Box, str]], width: float, y: float) -> float:
+def _legend(sheet: Sheet, entries: Sequence[tuple[Box, str]], width: float, margin: float, y: float) -> float:
     """The entries in columns of one width; gives where it ends."""
     if not entries:
         return y
+    room = width - 2 * margin
+    entries = [(box, cut(text, int((room - 0.4) / text_width("n", style.LABEL)))) for box, text in entries]
     column = max(text_width(text, style.LABEL) for _, text in entries) + 0.55
-    columns = max(1, int((width - 2 * _MARGIN) / column))
+    columns = max(1, int(room / column))
     for i, (box, text) in enumerate(entries):
-        x, top = _MARGIN + i % columns * column, y + i // columns * 0.24
+        x, top = margin + i % columns * column, y + i // columns * 0.24
         sheet.add(replace(box, x=box.x + x, y=box.y + top), Words(x + 0.34, top + 0.08, text, style.LABEL))
     return y + -(-len(entries) // columns) * 0.24
 
 
-class _Cores:
-    """Cores as cells of one size: numbered, coloured by stage or hollow, outlined by kind."""
-
-    def __init__(self, machine: Machine, stage_of: Mapping[int, int] | None) -> None:
-        self.machine, self.stage_of = machine, stage_of
-        self.kind_of = {core: k for k, kind in enumerate(machine.core_kinds) for core in kind.cores}
-        sizes = (cell[1:] for cell in _CELLS if len(machine.cores) <= cell[0])
-        self.width, self.height, self.letters = next(sizes, _SMALLEST_CELL)
-        self.gap = 0.05 if self.letters > style.SMALLEST else 0.02
-
-    def part(self, core: int) -> Part:
-        """The cell of `core`."""
-        return Part(self.width, self.height, lambda sheet, x, y: self._draw(sheet, core, x, y))
-
-    def _draw(self, sheet: Sheet, core: int, x: float, y: float) -> None:
-        stage = None if self.stage_of is None else self.stage_of.get(core)
-        fill = core_fill(stage, staged=self.stage_of is not None)
-        dash = style.DASHES[min(self.kind_of.get(core, 0), len(style.DASHES) - 1)]
-        edge = style.INK if self.kind_of else style.LINE
-        sheet.add(Box(x, y, self.width, self.height, fill, edge, 0.6, dash, self.gap * 0.7, f"core-{core}"))
-        if not self.letters:
-            return
-        ink, middle = style.ink_on(fill), x + self.width / 2
-        small = self.letters * 0.65
-        pus = self._pus(core, small)
-        number_y = y + self.height * (0.36 if pus else 0.5)
-        sheet.add(Words(middle, number_y, str(core), self.letters, ink, "center", bold=True))
-        if pus:
-            sheet.add(Words(middle, y + self.height * 0.76, pus, small, ink, "center"))
-        if stage is not None and pus and stage < 100:
-            sheet.add(Words(x + self.width - 0.03, y + 0.02 + small / 144, f"s{stage}", small, ink, "right"))
-
-    def _pus(self, core: int, letters: float) -> str:
-        """What the OS calls the PUs of `core`, as far as there is room."""
-        pus = self.machine.cores[core].pus
-        if letters < 0.9 * style.SMALLEST or self.height < 0.3:
-            return ""
-        texts = [f"PU {format_pus(pus)}", format_pus(pus), f"{len(pus)} PUs"]
-        return next((text for text in texts if text_width(text, letters) <= self.width - 0.04), "")
-
-
-def core_fill(stage: int | None, *, staged: bool) -> str:
-    """The fill of a core: its stage's colour; where stages are shown, one without is hollow."""
-    if stage is not None:
-        return style.stage_colour(stage)
-    return style.FREE if staged else style.CORE
-
-
-def _nested(machine: Machine, cores: _Cores) -> Part:
-    """Hosts, packages, nodes, groups, cores: boxes in boxes. A core alone in its group has no box around it, and a
-    package of one node is one box."""
-    groups: dict[int, list[Part]] = {}
-    for number, home in enumerate(machine.node_of_group):
-        groups.setdefault(home, []).append(_group(machine, cores, number))
+def _nested(machine: Machine, cores: Cores, room: float | None) -> Part:
+    """Hosts, packages, nodes, groups, cores: boxes in boxes, no wider than `room` where that can be. A core alone in
+    its group has no box around it, and a package of one node is one box."""
     packages: dict[tuple[int, int], list[int]] = {}
     for n, node in enumerate(machine.nodes):
         packages.setdefault((node.host, node.package), []).append(n)
+    several = len({host for host, _ in packages}) > 1
+    inside_host = _within(room, 0.12 if several else 0.0)
     hosts: dict[int, list[Part]] = {}
     for (host, package), nodes in packages.items():
-        inside = {n: _by_size(groups[n], cores.gap) if n in groups else _none() for n in nodes}
-        hosts.setdefault(host, []).append(_package(machine, package, inside))
-    if len(hosts) == 1:
-        return rows_of(next(iter(hosts.values())), 0.2)
-    return rows_of([titled(rows_of(p, 0.15), f"host {h}", style.BOX, pad=0.12) for h, p in hosts.items()], 0.2)
+        hosts.setdefault(host, []).append(_package(machine, cores, package, nodes, inside_host))
+    if not several:
+        return rows_of(next(iter(hosts.values())), 0.2, room=room)
+    drawn = [
+        titled(rows_of(parts, 0.15, room=inside_host), f"host {host}", style.BOX, pad=0.12, room=room)
+        for host, parts in hosts.items()
+    ]
+    return rows_of(drawn, 0.2, room=room)
 
 
-def _group(machine: Machine, cores: _Cores, number: int) -> Part:
-    members = machine.groups[number]
-    inner = rows_of([cores.part(core) for core in members], cores.gap)
-    if len(members) == 1:
-        return inner
-    labels = [f"group {n}{_cache_text(machine, 'group')}" for n in (number, len(machine.groups) - 1)]
-    return boxed(inner, labels[0], style.BOX, pad=PAD if cores.letters else 0.03, longest=labels[1])
+def _within(room: float | None, pad: float) -> float | None:
+    """What is left of `room` in a box."""
+    return None if room is None else room - 2 * pad
 
 
-def _by_size(parts: Sequence[Part], gap: float) -> Part:
+def _node(machine: Machine, cores: Cores, node: int, room: float | None) -> Part:
+    """The groups of a node."""
+    numbers = [number for number, home in enumerate(machine.node_of_group) if home == node]
+    if not numbers:
+        return Part(0.6, 0.0, lambda sheet, x, y: None)
+    parts = [
+        cores.group(number, room=room) if len(machine.groups[number]) > 1 else cores.part(machine.groups[number][0])
+        for number in numbers
+    ]
+    return _by_size(parts, cores.gap, room)
+
+
+def _by_size(parts: Sequence[Part], gap: float, room: float | None) -> Part:
     """`parts` in rows; where a few runs of them differ in size, such as single cores and clusters, each run apart."""
     runs = [list(run) for _, run in itertools.groupby(parts, key=lambda part: (part.width, part.height))]
     spaces = [gap if run[0].height < 0.5 else PAD for run in runs]
-    if len(runs) == 1 or len(runs) > 4:
-        return rows_of(parts, max(spaces))
+    if len(runs) == 1 or len(runs) > 4 or room is not None:
+        return rows_of(parts, max(spaces), room=room)
     shapes = [[rows_of(run, space, aspect) for aspect in (0.5, 1.0, 2.0, 4.0, 8.0)]
               for run, space in zip(runs, spaces, strict=True)]  # fmt: skip
     return min((rows_of(choice, 0.14) for choice in itertools.product(*shapes)), key=_looseness)
@@ -241,141 +214,21 @@ def _looseness(part: Part) -> float:
     return math.log(part.width * part.height) + abs(math.log(part.width / part.height / 1.6))
 
 
-def _package(machine: Machine, number: int, inside: Mapping[int, Part]) -> Part:
-    """A package with `inside`, what is in each of its nodes."""
+def _package(machine: Machine, cores: Cores, number: int, nodes: Sequence[int], room: float | None) -> Part:
+    """A package with its nodes."""
     ends = {}
-    for n in inside:
+    for n in nodes:
         memory = machine.nodes[n].memory_bytes
-        ends[n] = f"{_cache_text(machine, 'node')}{f' · {size(memory.value)}' if memory else ''}"
-    name, caches = f"package {number}", _cache_text(machine, "package")
-    if len(inside) > 1:
-        nodes = [titled(part, f"node {n}{ends[n]}", style.node_tint(n)) for n, part in inside.items()]
-        return titled(rows_of(nodes, 0.12), name + caches, style.PACKAGE, pad=0.12)
-    ((n, part),) = inside.items()
+        ends[n] = f"{cache_text(machine, 'node')}{f' · {size(memory.value)}' if memory else ''}"
+    name, caches = f"package {number}", cache_text(machine, "package")
+    left = _within(room, 0.12)
+    if len(nodes) > 1:
+        drawn = [
+            titled(_node(machine, cores, n, _within(left, PAD)), f"node {n}{ends[n]}", style.node_tint(n), room=left)
+            for n in nodes
+        ]
+        return titled(rows_of(drawn, 0.12, room=left), name + caches, style.PACKAGE, pad=0.12, room=room)
+    (n,) = nodes
     node = f" · node {n}" if len(machine.nodes) > 1 else ""
-    return titled(part, name + node + caches + ends[n], style.node_tint(n), pad=0.12)
-
-
-def _none() -> Part:
-    """What a node without cores holds."""
-    return Part(0.6, 0.0, lambda sheet, x, y: None)
-
-
-def _cache_text(machine: Machine, scope: str) -> str:
-    """The caches that each `scope` has to itself, as the end of a label."""
-    found = [f" · {printable(c.name)} {size(c.bytes.value)}" for c in machine.caches if c.shared_by == scope]
-    return "".join(found)
-
-
-def _mesh(machine: Machine, cores: _Cores) -> Part:
-    """The mesh, with the caches that a whole package shares below it."""
-    mesh = _Mesh(machine, cores)
-    width, height = mesh.xs[-1], mesh.ys[-1]
-    shared = _cache_text(machine, "package").removeprefix(" · ")
-
-    def draw(sheet: Sheet, x: float, y: float) -> None:
-        mesh.draw(sheet, x, y)
-        if shared:
-            each = "the" if machine.counts["packages"] == 1 else "each"
-            columns = [column for column, _ in mesh.clusters]
-            left, wide = x + mesh.xs[min(columns)], mesh.xs[max(columns) + 1] - mesh.xs[min(columns)]
-            words = f"{shared} for {each} package, shared over the mesh"
-            text, letters = fitted(words, style.LABEL, wide - 2 * PAD)
-            sheet.add(Box(left + 0.035, y + height + 0.08, wide - 0.07, 0.3, style.PACKAGE, style.LINE))
-            sheet.add(Words(left + wide / 2, y + height + 0.23, text, letters, align="center"))
-
-    return Part(width, height + (0.38 if shared else 0.0), draw)
-
-
-_STREET = 0.3  # between clusters, where the mesh runs
-_LABEL_ROW = 0.24
-_CONTROLLER = (0.78, 0.62)
-
-
-class _Mesh:
-    """The clusters of a machine with a layout, each below and right of its crosspoint of the mesh."""
-
-    def __init__(self, machine: Machine, cores: _Cores) -> None:
-        self.machine, self.grid = machine, Grid(machine)
-        self.clusters = {cell: self._cluster(group, cores) for cell, group in self.grid.groups.items()}
-        width = max(part.width for part in self.clusters.values()) + _STREET + 0.2
-        height = max(part.height for part in self.clusters.values()) + _STREET + 0.2
-        with_groups = {column for column, _ in self.clusters}, {row for _, row in self.clusters}
-        widths = [width if c in with_groups[0] else _CONTROLLER[0] + 0.3 for c in range(self.grid.columns)]
-        labelled = {row for _, row in self.grid.first.values()}
-        self.above = [_LABEL_ROW if row in labelled else 0.0 for row in range(self.grid.rows)]
-        heights = [height + self.above[r] if r in with_groups[1] else _CONTROLLER[1] + 0.2
-                   for r in range(self.grid.rows)]  # fmt: skip
-        self.xs = [sum(widths[:i]) for i in range(len(widths) + 1)]
-        self.ys = [sum(heights[:i]) for i in range(len(heights) + 1)]
-
-    def _cluster(self, group: int, cores: _Cores) -> Part:
-        members = self.machine.groups[group]
-        inner = rows_of([cores.part(core) for core in members], cores.gap, 1.4)
-        labels = [f"group {n}{_cache_text(self.machine, 'group')}" for n in (group, len(self.machine.groups) - 1)]
-        return boxed(inner, labels[0], style.BOX, longest=labels[1])
-
-    def crosspoint(self, cell: tuple[int, int]) -> tuple[float, float]:
-        """Where the mesh has the crosspoint of a cell."""
-        return self.xs[cell[0]] + _STREET / 2 + 0.04, self.ys[cell[1]] + self.above[cell[1]] + _STREET / 2 + 0.04
-
-    def draw(self, sheet: Sheet, x: float, y: float) -> None:
-        """Grounds, then the mesh, then what hangs on it."""
-        inner = Sheet()
-        self._grounds(inner)
-        self._streets(inner)
-        for cell, part in self.clusters.items():
-            across, down = self.crosspoint(cell)
-            corner = across + _STREET / 2, down + _STREET / 2
-            inner.add(Stroke(((across, down), (corner[0] + 0.03, corner[1] + 0.03))))
-            inner.add(Box(across - 0.045, down - 0.045, 0.09, 0.09, style.MESH, radius=0.045))
-            part.draw(inner, *corner)
-        sheet.add(*inner.moved(x, y))
-
-    def _grounds(self, sheet: Sheet) -> None:
-        def gap(here: int | None, beside: int | None) -> float:
-            return 0.035 if beside != here else -0.005  # over the next one, so that no seam shows
-
-        node = self.grid.node
-        for column, row in self.clusters:
-            here = node(column, row)
-            left, right = (gap(here, node(column + side, row)) for side in (-1, 1))
-            top, bottom = (gap(here, node(column, row + side)) for side in (-1, 1))
-            x, y = self.xs[column] + left, self.ys[row] + top
-            width, height = self.xs[column + 1] - right - x, self.ys[row + 1] - bottom - y
-            sheet.add(Box(x, y, width, height, style.node_tint(here or 0)))
-        for number, (column, row) in self.grid.first.items():
-            memory = self.machine.nodes[number].memory_bytes
-            text = f"node {number}{f' · {size(memory.value)}' if memory else ''}{_cache_text(self.machine, 'node')}"
-            x = self.crosspoint((column, row))[0] + 0.1
-            text, letters = fitted(text, style.LABEL + 0.5, self.xs[column + 1] - x - 0.05)
-            sheet.add(Words(x, self.ys[row] + 0.18, text, letters, bold=True))
-
-    def _streets(self, sheet: Sheet) -> None:
-        for column, row in self.clusters:
-            for neighbour in ((column + 1, row), (column, row + 1)):
-                if neighbour in self.clusters and self._package((column, row)) == self._package(neighbour):
-                    sheet.add(Stroke((self.crosspoint((column, row)), self.crosspoint(neighbour))))
-        for (column, row), controllers in self.grid.controllers.items():
-            self._controller(sheet, (column, row), [printable(c.name) for c in controllers], controllers[0].node)
-
-    def _package(self, cell: tuple[int, int]) -> int:
-        return self.machine.nodes[self.machine.node_of_group[self.grid.groups[cell]]].package
-
-    def _controller(self, sheet: Sheet, cell: tuple[int, int], names: list[str], node: int) -> None:
-        """A box beside the mesh, level with the crosspoint that it hangs on."""
-        (column, row), (width, height) = cell, _CONTROLLER
-        beside = [c for c in ((column + 1, row), (column - 1, row), (column, row + 1), (column, row - 1))
-                  if c in self.clusters]  # fmt: skip
-        middle = (self.xs[column] + self.xs[column + 1]) / 2
-        level = self.crosspoint(cell)[1] if row in {r for _, r in self.clusters} else self.ys[row] + 0.1 + height / 2
-        if beside:
-            across, down = self.crosspoint(beside[0])
-            middle = middle if beside[0][0] != column else across + width / 2 - 0.2
-            start = (middle, level) if beside[0][0] != column else (across, level)
-            sheet.add(Stroke((start, (across, down)), line=2.2))
-        sheet.add(Box(middle - width / 2, level - height / 2, width, height, style.node_tint(node), style.MESH, 1.0,
-                      radius=0.06))  # fmt: skip
-        text, letters = fitted(" ".join(names), style.LABEL + 1, width - 0.08)
-        sheet.add(Words(middle, level - 0.1, text, letters, align="center", bold=True))
-        sheet.add(Words(middle, level + 0.12, f"node {node}", style.SMALL, style.MUTED, "center"))
+    part = _node(machine, cores, n, left)
+    return titled(part, name + node + caches + ends[n], style.node_tint(n), pad=0.12, room=room)

@@ -57,7 +57,10 @@ def _remarks(plan: ProblemPlan) -> list[str]:
 def _stages(plan: ProblemPlan, file: ProblemFile) -> list[str]:
     rows = [_row(stage, file) for stage in plan.stages]
     head = ["stage", "ops", "copies", "configuration", "weights", "held in", "load", "load/copies"]
-    return table(head, rows, right="02467")
+    each = [stage.load_s / stage.replicas for stage in plan.stages]
+    bars = [seconds / max(each) if max(each) else 0.0 for seconds in each] if len(each) > 1 else []
+    roles = {i: f"stage {stage.id}" for i, stage in enumerate(plan.stages)}
+    return table(head, rows, right="02467", fold="5463", whole="3", roles=roles, bars=bars)
 
 
 def _row(stage: ProblemStage, file: ProblemFile) -> list[str]:

@@ -48,4 +48,4 @@ def _whole(profile: Profile, fit: Fit | None) -> list[str]:
                 f"{1 / bias:.2f}" if bias else "", f"{row.others_busy:.0%}{' noisy' if row.noisy else ''}",
             ])  # fmt: skip
     head = ["configuration", "", "an item", "middle half", "rounds", "whole / ops alone", "others"]
-    return table(head, rows, right="2345") if rows else []
+    return table(head, rows, right="2345", fold="4163", whole="0") if rows else []

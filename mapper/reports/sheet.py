@@ -130,9 +130,11 @@ class Part:
     draw: Callable[[Sheet, float, float], None]
 
 
-def rows_of(parts: Sequence[Part], gap: float, aspect: float = 1.6) -> Part:
-    """`parts` in rows of equally many, so that the whole is about `aspect` times as wide as high."""
-    columns = min(range(1, min(len(parts), 128) + 1), key=lambda c: _awkwardness(parts, c, gap, aspect))
+def rows_of(parts: Sequence[Part], gap: float, aspect: float = 1.6, room: float | None = None) -> Part:
+    """`parts` in rows of equally many, so that the whole is about `aspect` times as wide as high, and no wider than
+    `room` where one part a row is not."""
+    most = next((c for c in range(min(len(parts), 128), 1, -1) if room is None or _wide(parts, c, gap) <= room), 1)
+    columns = min(range(1, most + 1), key=lambda c: _awkwardness(parts, c, gap, aspect))
     rows = [parts[i : i + columns] for i in range(0, len(parts), columns)]
 
     def draw(sheet: Sheet, x: float, y: float) -> None:
@@ -144,6 +146,10 @@ def rows_of(parts: Sequence[Part], gap: float, aspect: float = 1.6) -> Part:
             y += max(part.height for part in row) + gap
 
     return Part(*_extent(rows, gap), draw)
+
+
+def _wide(parts: Sequence[Part], columns: int, gap: float) -> float:
+    return _extent([parts[i : i + columns] for i in range(0, len(parts), columns)], gap)[0]
 
 
 def _extent(rows: Sequence[Sequence[Part]], gap: float) -> tuple[float, float]:
@@ -165,8 +171,10 @@ def boxed(inner: Part, label: str, fill: str, *, pad: float = PAD, longest: str 
     return _box(inner, label, fill, width, pad, letters, bold=False)
 
 
-def titled(inner: Part, label: str, fill: str, *, pad: float = PAD) -> Part:
-    """`inner` in a box that is wide enough for `label`."""
+def titled(inner: Part, label: str, fill: str, *, pad: float = PAD, room: float | None = None) -> Part:
+    """`inner` in a box that is wide enough for `label`, which is cut where that would be wider than `room`."""
+    if room is not None:
+        label = cut(label, max(1, int((max(inner.width, room - 2 * pad)) / text_width("n", style.LABEL))))
     width = max(inner.width, text_width(label, style.LABEL)) + 2 * pad
     return _box(inner, label, fill, width, pad, style.LABEL, bold=True)
 

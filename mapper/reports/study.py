@@ -73,13 +73,15 @@ def _columns(shape: Shape) -> dict[str, str]:
 
 def _gains(rows: Sequence[Row], columns: Mapping[str, str]) -> list[str]:
     head = ["model", "item", "native", "interleaved", "best native", *columns]
+    last = {head.index(name) for name in ("planner", "one pipeline")}
+    fold = [3, 4, *(i for i in reversed(range(5, len(head))) if i not in last)]
     lines = [
         [r.model, str(r.item), format_seconds(r.native_s), f"{r.interleaved:.2f}",
          f"{r.best_native_ratio:.2f} ({r.best_native.removeprefix('native, ')})",
          *(_gain(_found(r, name)) for name in columns.values())]
         for r in rows
     ]  # fmt: skip
-    return table(head, lines, right="123", indent="")
+    return table(head, lines, right="123", indent="", fold=fold, whole=range(4, len(head)))
 
 
 def _found(row: Row, name: str) -> Gain | None:
@@ -103,7 +105,8 @@ def _bands(bands: Sequence[Band]) -> list[str]:
          {True: "met", False: "refuted", None: "no data"}[band.met], band.where]
         for band in bands
     ]  # fmt: skip
-    return table(["expected", "", "found", "", "where"], lines, right="2", indent="") if lines else []
+    head = ["expected", "", "found", "", "where"]
+    return table(head, lines, right="2", indent="", fold="41", whole="14") if lines else []
 
 
 def _knockouts(found: Study) -> list[str]:
@@ -115,7 +118,7 @@ def _knockouts(found: Study) -> list[str]:
     lines = [["nothing", *(f"{central[place]:.3g}" for place in places)]]
     lines += [[name, *(f"{values[(*place, name)]:.3g}" for place in places)] for name in names]
     head = ["the best pipeline's gain without", *(f"{model} {item}" for model, item in places)]
-    return table(head, lines, right="".join(map(str, range(1, 10))), indent="") if places else []
+    return table(head, lines, right=range(1, len(head)), indent="", whole="0") if places else []
 
 
 def _influences(found: Study) -> list[str]:
@@ -127,4 +130,4 @@ def _influences(found: Study) -> list[str]:
         told = "; ".join(f"{i.parameter} {i.low:.3g} to {i.high:.3g}" for i in most)
         lines.append([f"{place[0]}, items of {place[1]}", f"{mine[0].central:.3g}", told])
     head = ["the best pipeline's gain", "", "with a parameter from its low to its high end"]
-    return table(head, lines, right="1", indent="") if lines else []
+    return table(head, lines, right="1", indent="", fold="2", whole="02") if lines else []

@@ -5,11 +5,10 @@ their own below each row: nothing is left out."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mapper.reports.lines import BAR, Part, Pieces, bar
+from mapper.reports.lines import BAR, Part, Pieces, bar, wrapped
 
 SHORTEST = 14
 """Letters that a text keeps before its column moves below the row."""
@@ -19,6 +18,8 @@ _LEAST_BAR = 6
 _LEAST_PART = 4
 """Letters of a head that stand in a line by themselves."""
 _GAP = "  "
+Columns = str | Iterable[int]
+"""Columns by their positions: in a text of digits, or as numbers."""
 
 
 def cut(text: str, most: int) -> str:
@@ -81,9 +82,10 @@ class Table:
     ) -> list[Pieces]:  # fmt: skip
         out: list[Pieces] = []
         room = min(BAR, width - self._needed(widths) - len(_GAP))
+        shown = [head if c in columns else "" for c, head in enumerate(heads)]
         for row in rows:
             if row == 0:
-                out += [[(self.indent + self._row(line, widths, columns), "label")] for line in _head_lines(heads)]
+                out += [[(self.indent + self._row(line, widths, columns), "label")] for line in _head_lines(shown)]
                 continue
             cells = self.rows[row - 1]
             text, role = self._row(cells, widths, columns), self.roles.get(row - 1, "")
@@ -101,9 +103,7 @@ class Table:
         """The lines under a row with what has no room in it."""
         told = " · ".join(f"{self.head[c]} {cells[c]}".strip() for c in below if cells[c])
         margin = self.indent + " " * min(first + len(_GAP), _DEEPEST)
-        lines = textwrap.wrap(told, width, initial_indent=margin, subsequent_indent=margin, break_long_words=False,
-                              break_on_hyphens=False)  # fmt: skip
-        return [[(line, "label")] for line in lines]
+        return [[(line, "label")] for line in wrapped(told, width, margin, margin)]
 
     def _row(self, cells: Sequence[str], widths: Mapping[int, int], columns: Sequence[int]) -> str:
         shown = []
@@ -134,13 +134,13 @@ class Table:
 
 
 def table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "", indent: str = "  ", fold: str = "",
-    whole: str = "", roles: Mapping[int, str] | None = None, bars: Sequence[float] = (),
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Columns = "", indent: str = "  ", fold: Columns = "",
+    whole: Columns = "", roles: Mapping[int, str] | None = None, bars: Sequence[float] = (),
 ) -> list[str]:  # fmt: skip
     """Lines of a table, which can be laid out for another width (`mapper.reports.lines.fitted`).
 
-    `right` names the columns to align to the right by their position, such as "024"; `fold` those that go first where
-    there is no room, `whole` those that are never shortened. `roles` and `bars`: as those of `Table`.
+    `right` names the columns to align to the right by their position, such as "024" or [2, 12]; `fold` those that go
+    first where there is no room, `whole` those that are never shortened. `roles` and `bars`: as those of `Table`.
     """
     made = Table(
         tuple(head), tuple(map(tuple, rows)), frozenset(map(int, right)), indent, tuple(map(int, fold)),

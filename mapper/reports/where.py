@@ -64,7 +64,8 @@ def _machines(chart: Chart) -> list[str]:
                 f"({best[0].share:.2g} of the caches)")  # fmt: skip
             lines.append([panel.machine if not limited else "", name, *(f"{n} of {len(known)}" for n in (pays, loses)),
                           most])  # fmt: skip
-    return table(["machine", "", f"above {PAYS:g}", f"below {LOSES:g}", "most"], lines, right="23", indent="")
+    head = ["machine", "", f"above {PAYS:g}", f"below {LOSES:g}", "most"]
+    return table(head, lines, right="23", indent="", fold="4", whole="14")
 
 
 def _models(chart: Chart) -> list[str]:
@@ -74,7 +75,7 @@ def _models(chart: Chart) -> list[str]:
          *(f"{_told(p.points[i].found, False)} ({_told(p.points[i].found, True)})" for p in chart.panels)]
         for i, point in enumerate(chart.panels[0].points)
     ]  # fmt: skip
-    return table(head, lines, right="123456", indent="")
+    return table(head, lines, right=range(1, len(head)), indent="", fold=[2, 1])
 
 
 def _told(found: Compared, limited: bool) -> str:

@@ -15,7 +15,7 @@ from mapper.cost.configurations import Config
 from mapper.cost.residency import Caches
 from mapper.cost.table import CostTable
 from mapper.cost.transfer import RING_SLOTS, nearest
-from mapper.errors import UsageError
+from mapper.errors import UsageError, one_of
 from mapper.graph.model import Graph
 from mapper.machine.model import Machine
 
@@ -249,9 +249,7 @@ def _positions(graph: Graph, names: Sequence[str]) -> tuple[int, ...]:
     """Where the ops called `names` are. Raises: UsageError for an op that the graph does not have."""
     for name in names:
         if name not in graph.position:
-            near = [op.name for op in graph.ops if name in op.name][:8]
-            raise UsageError(f"{graph.name} has no op {name!r}",
-                             advice=f"Such as {', '.join(near or [op.name for op in graph.ops[:8]])}.")  # fmt: skip
+            raise UsageError(f"{graph.name} has no op {name!r}", advice=one_of(name, graph.position))
     return tuple(graph.position[name] for name in names)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mapper import __version__
-from mapper.errors import BadInput, Infeasible, UsageError
+from mapper.errors import BadInput, Infeasible, UsageError, one_of
 from mapper.plans.check import OPTIMAL_GAP
 from mapper.plans.model import Proof, Solver, Status
 from mapper.plans.problem_check import problem_violations
@@ -112,7 +112,7 @@ def narrowed(file: ProblemFile, configurations: Sequence[str] | None, reference:
     known = [config.name for config in file.configs]
     for name in configurations:
         if name not in known:
-            raise UsageError(f"{name!r} is no configuration of {reference.file}", advice=f"It has {', '.join(known)}.")
+            raise UsageError(f"{name!r} is no configuration of {reference.file}", advice=one_of(name, known))
     keep = [c for c, name in enumerate(known) if name in configurations]
     if all(file.configs[c].cores > file.machine.cores for c in keep):
         raise UsageError(f"{', '.join(configurations)}: no such replica fits the {file.machine.cores} cores")
@@ -138,8 +138,7 @@ def _problem(file: ProblemFile, limits: Limits, reference: ProblemRef) -> Proble
     def positions(names: Sequence[str]) -> tuple[int, ...]:
         for name in names:
             if name not in place:
-                near = [known for known in place if name in known][:8] or list(place)[:8]
-                raise UsageError(f"{reference.file} has no op {name!r}", advice=f"Such as {', '.join(near)}.")
+                raise UsageError(f"{reference.file} has no op {name!r}", advice=one_of(name, place))
         return tuple(place[name] for name in names)
 
     return dataclasses.replace(

@@ -21,6 +21,7 @@ from mapper.program.realise import COLUMNS, Options
 from mapper.program.weights import laid_out, write_weights
 from mapper.sources.bundle import Bundle, open_bundle
 from mapper.sources.onnx import is_onnx, realised_onnx
+from mapper.sources.stages import made_with_torch
 
 Tensors = Mapping[str, torch.Tensor]
 Item = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
@@ -113,8 +114,8 @@ def _planned(plan: Plan, found: Source) -> Source:
             plan.model.name,
             f"the model at hand is not the one that was planned: its graph is {found.program.sha256[:12]}, "
             f"the plan's is {plan.model.graph_sha256[:12]}",
-            advice=f"The plan was made with torch {plan.model.torch or '(not stated)'}, this is torch "
-            f"{torch.__version__}. Plan again, or run a bundle, which carries its graph along.",
+            advice=f"{made_with_torch(plan)}This is torch {torch.__version__}. Plan again, or run a bundle, which "
+            "carries its graph along.",
         )
     return found
 

@@ -19,10 +19,11 @@ def stage_programs(plan: Plan, program: Program, source: str = "plan") -> tuple[
     """
     if program.sha256 != plan.model.graph_sha256:
         raise BadInput(
-            source, f"it maps the graph {plan.model.graph_sha256[:12]}, the model at hand is {program.sha256[:12]}",
+            source,
+            f"it maps the graph {plan.model.graph_sha256[:12]}, the model at hand is {program.sha256[:12]}",
             place="/model/graph_sha256",
-            advice=f"The plan was made with torch {plan.model.torch or '(not stated)'}; a bundle brings its graph."
-        )  # fmt: skip
+            advice=f"{made_with_torch(plan)}A bundle brings its graph.",
+        )
     for i, stage in enumerate(plan.stages):
         unknown = [name for name in stage.ops if name not in program.op]
         if unknown:
@@ -33,6 +34,11 @@ def stage_programs(plan: Plan, program: Program, source: str = "plan") -> tuple[
         raise BadInput(source, f"its stages are no partition of the model: {error}", place="/stages") from None
     _refuse_backward(program, programs, source)
     return programs
+
+
+def made_with_torch(plan: Plan) -> str:
+    """A sentence for advice, empty where the plan does not say it."""
+    return f"The plan was made with torch {plan.model.torch}. " if plan.model.torch else ""
 
 
 def _refuse_backward(program: Program, programs: Sequence[Program], source: str) -> None:

@@ -79,9 +79,9 @@ class BenchRow(Record):
     stages: int
     workers: int
     throughput_per_s: Spread
-    predicted_throughput_per_s: float | None
+    predicted_throughput_per_s: float | None = None
     latency_s: Latency
-    chosen_over_this: Ratio | None
+    chosen_over_this: Ratio | None = None
     outputs_identical: bool
     steady: bool
     disturbed_rounds: int
@@ -109,9 +109,9 @@ class Bench(Record):
     seconds: float
     items_per_round: dict[str, int]
     alternatives: tuple[BenchRow, ...]
-    to_best: Ratio | None
+    to_best: Ratio | None = None
     best_other: str
-    at_least: float | None
+    at_least: float | None = None
     others_busy: float
     torch: str
     notes: tuple[str, ...]

@@ -64,6 +64,8 @@ OFFERED = IN_BASH | {
     "mapper|model|show|vgg": "vgg16",
     "mapper|schema|fr": "front",
     "mapper|expl": "explain explore",
+    "mapper|com": "compare",
+    "mapper|compare|a.json|--j": "--json",
     "mapper|plan|--max-l": "--max-latency",
 }
 

@@ -47,7 +47,7 @@ def test_an_unknown_target_and_its_near_names(plan: Path, tmp_path: Path) -> Non
     assert result.code == 3 and "no export target is called 'numctl'" in result.err
     assert "Did you mean numactl" in result.err
     far = mapper("export", plan, "--to", "zzz", "-o", tmp_path / "out")
-    assert far.code == 3 and "Known: json, csv, dot" in far.err
+    assert far.code == 3 and "One of json, csv, dot" in far.err
 
 
 def test_a_folder_that_is_no_export_stays(plan: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.docs.runs import parse, run_command, run_python, starts_workers
 CODE = [block for page in PAGES if page.is_file() for block in blocks(page) if block.kind in (SHELL, PYTHON)]
 OWN_TESTS = {"docs/first_steps.md", "docs/errors.md", "CONTRIBUTING.md"}
 """Pages that are run as a whole by a test of their own."""
-NOT_RUN_AT_MOST = 80
+NOT_RUN_AT_MOST = 84
 """Commands of all pages that no test runs, each with its reason before it. It may fall; who raises it looks at why."""
 
 

@@ -52,7 +52,7 @@ def test_short_names(name: str, place: str) -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "told"),
     [
-        ("l2_byte=1", UsageError, "no figure 'l2_byte'\nSuch as l2_bytes"),
+        ("l2_byte=1", UsageError, "no figure 'l2_byte'\nDid you mean l2_bytes"),
         ("bytes=1", UsageError, "several figures called 'bytes'"),
         ("frequency_hz=3GHz", UsageError, "no cost depends on /frequency_hz\nChange /compute/peak_flop_per_s."),
         ("l2_bytes", UsageError, "'l2_bytes' is no change of sg2042"),

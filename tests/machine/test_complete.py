@@ -91,3 +91,19 @@ def test_another_shape_is_not_completed() -> None:
 def test_another_family_of_instructions_is_not_proposed(tmp_path: Path) -> None:
     board = discover(write_tree(tmp_path, AS_SHOWN, cpuinfo="processor : 0\nflags : lm sse2\n"))
     assert board.fingerprint == SG2042.fingerprint and similar(board) == []
+
+
+def test_where_no_caches_are_shown_a_note_says_so_until_a_known_machine_adds_them(tmp_path: Path) -> None:
+    silent = discover(write_tree(tmp_path / "silent", SG2042, caches=False, cpuinfo=CPUINFO))
+    assert [note for note in silent.notes if "shows no caches" in note]
+    assert not [note for note in like(silent, SG2042).notes if "shows no caches" in note]
+    shown = discover(write_tree(tmp_path / "shown", AS_SHOWN, cpuinfo=CPUINFO))
+    assert shown.notes == ()
+
+
+def test_nodes_that_the_system_does_not_show_are_told(tmp_path: Path) -> None:
+    one = discover(write_tree(tmp_path / "one", AS_SHOWN, nodes=False, cpuinfo=CPUINFO))
+    told = "The system shows 1 NUMA node, sg2042 has 4: memory near a core is not told from that far away."
+    assert told in like(one, SG2042).notes
+    four = discover(write_tree(tmp_path / "four", AS_SHOWN, cpuinfo=CPUINFO))
+    assert not [note for note in like(four, SG2042).notes if "NUMA" in note]

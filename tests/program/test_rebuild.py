@@ -39,6 +39,21 @@ def test_the_rebuilt_program_is_bit_equal_to_the_module(name: str) -> None:
         assert same(list(interpret(known.program, known.weights, known.inputs, lambda op: None)), known.expected())
 
 
+def test_a_view_of_what_this_torch_lays_out_otherwise_is_computed() -> None:
+    """Attention with an expanded mask, traced with torch 2.13, could not be run with 2.6: its result has other strides
+    there."""
+    tensor = {"shape": [2, 3, 4], "strides": [12, 4, 1], "dtype": "float32"}
+    flat = {"shape": [6, 4], "strides": [4, 1], "dtype": "float32"}
+    op = {"name": "only", "target": "aten.view.default", "args": [{"input": "x"}, [6, 4]], "outputs": [flat], "view": 1}
+    program = program_of(inputs=[{"name": "x", "type": tensor}], ops=[op])
+    laid_out_otherwise = torch.arange(24.0).reshape(3, 2, 4).transpose(0, 1)
+    for (found,) in (
+        rebuild(program, {})(laid_out_otherwise),
+        interpret(program, {}, [laid_out_otherwise], lambda op: None),
+    ):
+        assert torch.equal(found, laid_out_otherwise.reshape(6, 4))
+
+
 def test_the_interpreter_switches_threads_and_switches_back() -> None:
     known = case("mlp")
     before, seen = torch.get_num_threads(), []

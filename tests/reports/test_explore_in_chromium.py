@@ -136,6 +136,51 @@ def test_a_range_on_an_axis_leaves_the_plans_within(shown: Page, pages: dict[str
     assert page.run(COUNT) == PLANS
 
 
+@pytest.mark.parametrize("width", [390, 3840])
+def test_a_click_rings_the_point_below_it_on_phones_and_walls(shown: Page, pages: dict[str, Path], width: int) -> None:
+    from matplotlib.colors import to_rgb
+
+    page = opened(shown, pages["many"], width)
+    left, top, wide, high = box(page, "scatter")
+    before = page.run(HEAD) + page.run(COMMAND)
+    clicked = wide * 0.45, high * 0.5
+    page.point(left + clicked[0], top + clicked[1], click=True)
+    assert page.run(HEAD) + page.run(COMMAND) != before
+    page.point(left + 1, top + 1)
+    page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    seen = colours(page.screenshot(clip={"x": left, "y": top, "width": wide, "height": high}))
+    ring = (abs(seen - to_rgb("#0072B2")).max(axis=2) < 0.02).nonzero()
+    assert abs(ring[1].mean() - clicked[0]) < 25 and abs(ring[0].mean() - clicked[1]) < 25
+
+
+@pytest.mark.soak
+@pytest.mark.machine
+def test_ten_thousand_plans_stay_smooth_while_one_drags(shown: Page, pages: dict[str, Path]) -> None:
+    """Frames are counted from the press of the button to its release: most come at least ten times a second, without
+    a graphics card."""
+    page = opened(shown, pages["many"])
+    left, top, _, high = box(page, "lines")
+    across, start, end = left + 60, top + 62, top + high - 22
+    page.run("""(() => {
+      window.frames_ = [];
+      (function next(now) {
+        window.frames_.push(now);
+        window.going_ = requestAnimationFrame(next);
+      })(performance.now());
+    })()""")
+    page.point(across, start)
+    page.ask("Input.dispatchMouseEvent", type="mousePressed", x=across, y=start, button="left", clickCount=1)
+    moves = 60
+    for step in range(moves):
+        y = start + (end - start) * 0.8 * step / moves
+        page.ask("Input.dispatchMouseEvent", type="mouseMoved", x=across, y=y, button="left", buttons=1)
+    page.ask("Input.dispatchMouseEvent", type="mouseReleased", x=across, y=end, button="left", clickCount=1)
+    page.run("cancelAnimationFrame(window.going_)")
+    gaps = page.run("window.frames_.slice(1).map((at, i) => at - window.frames_[i])")
+    print(f"{len(gaps)} frames in {sum(gaps) / 1e3:.1f} s, the longest {max(gaps):.0f} ms")
+    assert len(gaps) >= moves / 2 and sorted(gaps)[len(gaps) // 2] < 100
+
+
 def test_keys_do_all_of_it(shown: Page, pages: dict[str, Path]) -> None:
     page = opened(shown, pages["few"])
     page.run("document.getElementById('scatter').focus()")

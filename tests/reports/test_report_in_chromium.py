@@ -13,32 +13,12 @@ import pytest
 from mapper.reports import style
 from mapper.reports.page.page import page
 from tests.reports.chromium import PROGRAM, Page, browser
+from tests.reports.legible import COVERED
 from tests.reports.reported import chain, contents, cut
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed: apt-get install chromium")
 
 PHONE, DESK, WALL = 390, 1280, 3840
-COVERED = """(() => {
-  const out = [];
-  for (const svg of document.querySelectorAll(".paper svg")) {
-    const own = svg.getBoundingClientRect();
-    if (own.width === 0) continue;
-    const name = svg.querySelector("title").id;
-    const boxes = Array.from(svg.querySelectorAll("text")).map((text) => {
-      const box = text.getBoundingClientRect(), slack = box.height * 0.2;  // a line is higher than its letters
-      return { text: text.textContent, left: box.left, right: box.right, top: box.top + slack,
-               bottom: box.bottom - slack };
-    });
-    boxes.forEach((one, i) => {
-      if (one.left < own.left - 1 || one.right > own.right + 1) out.push(`${name}: ${one.text} leaves the paper`);
-      for (const other of boxes.slice(i + 1)) {
-        if (one.left < other.right - 0.5 && other.left < one.right - 0.5 && one.top < other.bottom
-            && other.top < one.bottom) out.push(`${name}: ${one.text} | ${other.text}`);
-      }
-    });
-  }
-  return out;
-})()"""
 SEEN = "Array.from(document.querySelectorAll('.paper svg')).filter((svg) => svg.clientWidth > 0).length"
 
 
@@ -164,7 +144,7 @@ def test_the_policy_holds(shown: Page, reports: dict[str, Path]) -> None:
 
 
 def test_it_prints_with_everything_unfolded(shown: Page, reports: dict[str, Path]) -> None:
-    shown.open(reports["pipeline"], DESK, 1000)
+    shown.open(reports["pipeline"], DESK, 1000, media="")
     assert base64.b64decode(shown.ask("Page.printToPDF", printBackground=True)["data"]).startswith(b"%PDF")
     shown.run("window.dispatchEvent(new Event('beforeprint'))")
     folded = "document.querySelectorAll('section > details.more:not([open])').length"

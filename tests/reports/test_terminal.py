@@ -29,12 +29,16 @@ from mapper.reports.gantt import gantt_text
 from mapper.reports.lines import fitted, plain
 from mapper.reports.machine import machine_text
 from mapper.reports.plan import plan_text
+from mapper.reports.profile import profile_text
 from mapper.reports.simulate import simulated_text
+from mapper.reports.where import where_text
 from mapper.simulator.simulate import simulate
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
 from mapper.study.bench import Bench, BenchRow, Ratio, Spread
 from tests.planning.test_machines import block_chain
+from tests.reports import scenes
+from tests.reports.test_where import map_of
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "terminal"
 WIDTHS = (60, 80, 120)
@@ -43,11 +47,23 @@ NAMES = ("embedding_convolution", "_native_layer_norm_no_training", "attention_s
 
 
 @cache
-def pipeline() -> Plan:
-    """Three stages with names that are long, the last one in copies."""
+def pipeline_graph() -> Graph:
+    """Ops with names that are long."""
     text = re.sub(r"\bop(\d)\b", lambda found: NAMES[int(found[1])], dumps(plain_document(block_chain(len(NAMES)))))
+    return Graph.model_validate_json(text)
+
+
+@cache
+def pipeline() -> Plan:
+    """Three stages, the last one in copies."""
     limits = Limits(stages=3, max_replicas=5, max_cores=12)
-    return plan(Graph.model_validate_json(text), load_machine("sg2042"), limits=limits)
+    return plan(pipeline_graph(), load_machine("sg2042"), limits=limits)
+
+
+@cache
+def free() -> Plan:
+    """The same ops as the planner likes them."""
+    return plan(pipeline_graph(), load_machine("sg2042"), limits=Limits(max_cores=12))
 
 
 def spread(rate: float) -> Spread:
@@ -110,6 +126,15 @@ SCENES = {
     "bench": lambda width: bench_text(comparison()),
     "run": lambda width: [*answer(measurement()), "", *stages_text(measurement())],
     "topo": lambda width: machine_text(load_machine("sg2042"), {core: core // 4 for core in range(40)}, width),
+    "compare": lambda width: scenes.compared(pipeline(), free()),
+    "compare_run": lambda width: scenes.compared(pipeline(), scenes.measured(pipeline(), measurement(), 1.05)),
+    "compare_bench": lambda width: scenes.compared(comparison(), scenes.slower(comparison())),
+    "problem": lambda width: scenes.problem(),
+    "check": lambda width: scenes.checked(),
+    "profile": lambda width: profile_text(scenes.profiled()),
+    "study": lambda width: scenes.study(),
+    "study_host": lambda width: scenes.host_study(),
+    "study_map": lambda width: where_text(map_of(2, 5)),
 }
 
 
@@ -136,7 +161,7 @@ def test_all_figures_are_there_in_every_width(width: int) -> None:
     """What a narrow terminal has no room for in a row stands below it."""
     for scene, made in SCENES.items():
         wide, narrow = (" ".join("\n".join(plain(fitted(made(120), w))).split()) for w in (200, width))
-        if scene in ("plan", "run"):
+        if scene not in ("simulate", "topo", "bench", "check"):  # drawn, cut or without figures
             figures = re.findall(r"\d[\d.]* (?:s|ms|µs|ns|MB|kB|B)\b", wide)
             assert figures and not [figure for figure in figures if figure not in narrow]
 

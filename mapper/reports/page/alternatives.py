@@ -11,7 +11,7 @@ from mapper.graph.model import Graph
 from mapper.plans.evaluate import evaluate
 from mapper.plans.micro_batches import in_items
 from mapper.plans.model import Plan
-from mapper.reports.page.charts import Bar, Bars, Segment, Table
+from mapper.reports.page.charts import Bar, Bars, Segment, Table, rate_told
 from mapper.reports.plan import items_name
 from mapper.simulator.simulate import simulate
 from mapper.solver.explanation.resolve import case_of
@@ -66,7 +66,7 @@ def alternatives(plan: Plan) -> Bars:
     its = plan.predicted
     rows = [_bar("this plan", its.throughput_per_s, its.latency_s, its.cores_used, unit, 0)]
     rows += [_bar(a.name, a.throughput_per_s, a.latency_s, a.cores_used, unit, 2) for a in plan.alternatives]
-    return Bars(f"{unit}, predicted", tuple(rows), format_rate)
+    return Bars(f"{unit}, predicted", tuple(rows), rate_told)
 
 
 def _bar(name: str, rate: float, latency: float, cores: int, unit: str, shade: int) -> Bar:
@@ -97,7 +97,7 @@ def strategies(plan: Plan, found: Sequence[PlacedBy]) -> Bars:
             told = f"{format_rate(one.simulated_per_s)}/s"
             tip = f"{one.strategy}: {told} simulated, {format_rate(one.throughput_per_s)}/s predicted; {one.source}"
             rows.append(Bar(one.strategy, (Segment(one.simulated_per_s, tip, None, 0 if not rows else 2),), told))
-    return Bars(f"{unit}, simulated: the same stages on other cores", tuple(rows), format_rate)
+    return Bars(f"{unit}, simulated: the same stages on other cores", tuple(rows), rate_told)
 
 
 def strategies_table(found: Sequence[PlacedBy]) -> Table:

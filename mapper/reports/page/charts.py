@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mapper.units import format_rate
+
 Told = Callable[[float], str]
 """How a value is written, with its unit."""
+
+
+def rate_told(value: float) -> str:
+    """So many a second."""
+    return f"{format_rate(value)}/s"
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def _simulated(plan: Plan) -> tuple[Simulated, Timeline]:
 def _unmeasured(given: Sequence[Given]) -> Missing:
     if given:
         return Missing("None of the files tells what single stages took.")
-    advice = "mapper run plan.json -o run.json, then mapper report plan.json run.json -o report.html"
+    advice = "To have it: mapper run plan.json -o run.json; mapper report plan.json run.json -o report.html"
     return Missing("Nothing that was measured was given.", advice)
 
 

@@ -6,28 +6,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mapper import jsonio
-from mapper.cost.profile import SCHEMA as PROFILE
 from mapper.cost.profile import MeasuredOps, Profile
 from mapper.errors import BadInput
 from mapper.execution.measurement import Measurement
 from mapper.plans.model import Plan, Stage
-from mapper.reports.page.charts import Bar, Bars, Segment, Table
+from mapper.reports.page.charts import Bar, Bars, Segment, Table, rate_told
 from mapper.simulator.result import Simulated
 from mapper.study.bench import Bench, BenchRow
+from mapper.study.results import load_measured
 from mapper.units import format_rate, format_seconds
-
-WRITERS = (
-    "what mapper run --json or -o, mapper run --profile, mapper profile -o, mapper bench -o or mapper simulate -o wrote"
-)
-_KINDS: tuple[tuple[set[str], type[Measurement | Bench | Simulated]], ...] = (
-    ({"outputs_identical", "workers"}, Measurement),
-    ({"verdict", "chosen"}, Bench),
-    ({"utilisation", "waits"}, Simulated),
-)
-"""Fields by which a file is known as what."""
 
 Found = Measurement | Bench | Simulated | Profile
 
@@ -44,22 +32,11 @@ def read(paths: Sequence[str | Path], plan: Plan) -> tuple[Given, ...]:
     """The measurements of `plan` in `paths`. Raises: BadInput for other files, and for those of other plans."""
     out = []
     for path in map(Path, paths):
-        given = Given(path.name, _record(path))
+        given = Given(path.name, load_measured(path))
         if wrong := _foreign(given.found, plan):
             raise BadInput(str(path), wrong, advice="A report shows one plan with what was measured of it.")
         out.append(given)
     return tuple(out)
-
-
-def _record(path: Path) -> Found:
-    document: Any = jsonio.read_json(path)
-    fields = set(document) if isinstance(document, dict) else set()
-    if fields and document.get("schema") == PROFILE:
-        return jsonio.validated(Profile, document, str(path))
-    for named, kind in _KINDS:
-        if named <= fields:
-            return jsonio.validated(kind, document, str(path))
-    raise BadInput(str(path), f"is no measurement: {WRITERS} was expected")
 
 
 def _foreign(found: Found, plan: Plan) -> str:
@@ -173,7 +150,7 @@ def _bench(found: Bench) -> Bars:
     rows = []
     for row in found.alternatives:
         rows += list(_alternative(row, found.counts, row.name == found.chosen))
-    return Bars(f"{found.counts} a second: the median of the rounds, and their range", tuple(rows), format_rate)
+    return Bars(f"{found.counts} a second: the median of the rounds, and their range", tuple(rows), rate_told)
 
 
 def _alternative(row: BenchRow, counts: str, chosen: bool) -> Iterator[Bar]:

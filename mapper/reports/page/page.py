@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import resources
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from mapper.errors import MissingFeature
@@ -16,7 +17,7 @@ from mapper.plans.model import Plan
 from mapper.reports.page.contents import Contents, Model
 from mapper.reports.page.drawing import svg
 from mapper.reports.page.modules import Module
-from mapper.reports.page.sections import NARROW, WIDE, Picture, sections_of
+from mapper.reports.page.sections import Picture, Section, sections_of
 from mapper.reports.plan import answer, items_name, shape_of, subject
 from mapper.units import format_bytes, format_rate, format_seconds
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _STAGE = re.compile(r"stage (\d+)\Z")
+_CELLS = re.compile(r"\S {2,}\S")
+_FIRST_OF_COLUMNS = ("loads", "traffic", "explained")
 
 
 def page(found: Contents) -> str:
@@ -35,7 +38,7 @@ def page(found: Contents) -> str:
         policy=policy(css, script), css=environment.filters["raw"](css), script=environment.filters["raw"](script),
         title=f"{plan.model.title or plan.model.name} on {plan.machine.title or plan.machine.name}",
         subject=subject(plan), answer=answer(plan).splitlines(), shape=shape_of(plan), cards=_cards(plan),
-        stages=_chips(plan), sections=sections_of(found),
+        stages=_chips(plan), columns=columns_of(sections_of(found)),
         row=partial(_row, found.model) if isinstance(found.model, Model) else None, stage_of=plan.stage_of,
     )  # fmt: skip
 
@@ -79,6 +82,7 @@ def _environment() -> Environment:
         "swatch": lambda stage: Markup(svg.swatch(stage)),
         "strip": lambda shares: Markup(svg.strip(shares)),
         "stage_in": stage_in,
+        "passages": passages,
     }
     environment.globals.update(more)
     return environment
@@ -90,12 +94,33 @@ def stage_in(cell: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def columns_of(sections: Sequence[Section]) -> list[list[Section]]:
+    """The sections as they stand beside each other where there is room: machine and model, what happens in time, what
+    else there is, and the long texts."""
+    columns: list[list[Section]] = [[]]
+    for section in sections:
+        if section.name in _FIRST_OF_COLUMNS:
+            columns.append([])
+        columns[-1].append(section)
+    return columns
+
+
+def passages(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Lines of text in runs without the empty lines between them: those of tables and drawings, whose columns stay
+    below each other, and prose, which may be broken anywhere."""
+    for blank, run in groupby(lines, key=lambda line: not line.strip()):
+        block = list(run)
+        cells = [i for i, line in enumerate(block) if _CELLS.search(line.strip())]
+        first, end = (cells[0], cells[-1] + 1) if cells else (0, 0)
+        parts = (("prose", block[:first]), ("columns", block[first:end]), ("prose", block[end:]))
+        yield from ((kind, part) for kind, part in parts if part and not blank)
+
+
 def _drawn(picture: Picture) -> list[tuple[str, str]]:
-    """The picture for wide and for narrow screens, or in its one size."""
-    kinds = (("wide", WIDE), ("narrow", NARROW)) if picture.fluid else (("fixed", WIDE),)
+    """The picture for each kind of screen."""
     return [
         (kind, svg.page_svg(*picture.draw(width), f"{picture.name}-{kind}", picture.title, picture.about))
-        for kind, width in kinds
+        for kind, width in picture.screens
     ]
 
 

@@ -25,26 +25,28 @@ from mapper.units import format_bytes, format_rate, format_seconds
 
 WIDE, NARROW = 10.0, 3.9
 """Inches of a picture on a screen, and on a phone."""
-MOST_CORES = 4096
-"""Cores that the page draws: more would make it too large."""
+SCREENS = (("wide", WIDE), ("narrow", NARROW))
+"""What a picture is drawn for: its class on the page, and inches."""
+MOST_CORES, MOST_CORES_NARROW = 4096, 1024
+"""Cores that the page draws, and that it draws for phones besides: more would make it too large."""
 MOST_ROWS = 32
 """Replicas that a Gantt chart on the page shows."""
 _ITEM = 0.4
 """Inches that an item takes of a Gantt chart at least, about."""
 Draw = Callable[[float], tuple[Sheet, float, float]]
-"""From a width in inches to marks with their width and height; pictures of one size only have their own."""
+"""From a width in inches to marks with their width and height; pictures of a size of their own have that when wide."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture: `name` is that of its file, `about` tells who cannot see it what is in it. Those that are `fluid` are
-    drawn for wide and for narrow paper, others have one size."""
+    """A picture: `name` is that of its file, `about` tells who cannot see it what is in it. It is drawn for each of
+    `screens`: `wide` ones fill the page, `fixed` ones have a size of their own, `sole` ones also on phones."""
 
     name: str
     title: str
     about: str
     draw: Draw
-    fluid: bool = True
+    screens: tuple[tuple[str, float], ...] = SCREENS
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,9 @@ def _machine(found: Contents) -> Section:
     if len(machine.cores) > MOST_CORES:
         missing = (Missing(f"{len(machine.cores)} cores are too many to draw: {MOST_CORES} are shown at most."),)
         return Section("machine", "The machine", lead, missing=missing, text=text, text_title="Figures and sources")
-    picture = Picture("machine", title, f"{lead} {_homes(plan)}", partial(_machine_sheet, plan, found.simulated), False)
+    screens = (("fixed", WIDE), ("narrow", NARROW)) if len(machine.cores) <= MOST_CORES_NARROW else (("sole", WIDE),)
+    draw = partial(_machine_sheet, plan, found.simulated)
+    picture = Picture("machine", title, f"{lead} {_homes(plan)}", draw, screens)
     tables = (("Cores and memory of each stage", _cores(plan)),)
     return Section("machine", "The machine", lead, (picture,), tables, text, "Figures and sources")
 
@@ -99,7 +103,8 @@ def _homes(plan: Plan) -> str:
 def _machine_sheet(plan: Plan, seen: Simulated, width: float) -> tuple[Sheet, float, float]:
     """The machine with what each core says of itself."""
     machine, stage_of = plan.machine, stages_of(plan)
-    sheet, own, height = machine_sheet(machine, stage_of, heading=False)
+    narrow = width if width < WIDE else None
+    sheet, own, height = machine_sheet(machine, stage_of, heading=False, narrow=narrow)
     marks = Sheet()
     for mark in sheet.marks:
         kind, _, number = mark.name.partition("-") if isinstance(mark, Box) else ("", "", "")

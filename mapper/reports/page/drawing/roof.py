@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mapper.reports import style
 from mapper.reports.page.charts import Ceiling, Dot, Roof
@@ -13,6 +13,8 @@ from mapper.reports.sheet import Box, Sheet, Stroke, Words, fitted, text_width
 from mapper.units import format_count
 
 _DOT, _HOME, _DISC, _STEP, _LETTER = 0.06, 0.1, 0.2, 0.225, 0.16
+_CEILING = 1.2
+"""How thick the line of a ceiling is, in points."""
 _SPAN = 1e4
 """How many times slower than the highest ceiling what is shown at its place may be; slower ones lie at the rim."""
 _LEFT, _BELOW, _RIGHT = 0.78, 0.5, 0.3
@@ -30,7 +32,7 @@ def roof_sheet(roof: Roof, width: float) -> tuple[Sheet, float, float]:
     _grid(sheet, across, up, width)
     peak = max((c.flop_per_s for c in roof.ceilings if c.flop_per_s is not None), default=up.high)
     lines = [_line(ceiling, peak, across, up) for ceiling in roof.ceilings]
-    sheet.add(*(Stroke(line, style.MUTED, 1.2) for line in lines if line))
+    sheet.add(*(Stroke(line, style.MUTED, _CEILING) for line in lines if line))
     taken: list[Point] = []
     for letter, line in zip(string.ascii_letters, lines, strict=False):
         if line:
@@ -131,12 +133,17 @@ def _badge(sheet: Sheet, letter: str, x: float, y: float) -> None:
 def _discs(sheet: Sheet, dots: Sequence[Dot], across: Scale, up: Scale) -> None:
     """Stages where they are; those that would cover each other stand in rows beside, with a line to where they are."""
     taken = [_rectangle(m) for m in sheet.marks if isinstance(m, Box) and m.width == _LETTER]
+    ceilings = [m.points for m in sheet.marks if isinstance(m, Stroke) and m.line == _CEILING]
+    ops = [_rectangle(m) for m in sheet.marks if isinstance(m, Box) and m.width == _DOT]
     for near in _clusters(dots, across, up):
         homes = [(across.at(dot.intensity), up.at(dot.flop_per_s)) for dot in near]
         middle = sum(x for x, _ in homes) / len(near), sum(y for _, y in homes) / len(near)
         columns = math.ceil(math.sqrt(len(near) * 1.6))
         size = min(columns, len(near)) * _STEP, math.ceil(len(near) / columns) * _STEP
-        left, top = _free(middle, size, taken, across, up, moved=len(near) > 1)
+        left, top = (
+            _free(middle, size, taken, ceilings, ops, across, up) if len(near) > 1
+            else _beside(middle, size, taken, across, up)
+        )  # fmt: skip
         taken.append((left, top, left + size[0], top + size[1]))
         if not left - 0.02 <= middle[0] <= left + size[0] + 0.02 or not top <= middle[1] <= top + size[1]:
             edge = min(max(middle[0], left), left + size[0]), min(max(middle[1], top), top + size[1])
@@ -170,28 +177,73 @@ def _clusters(dots: Sequence[Dot], across: Scale, up: Scale) -> list[list[Dot]]:
     return [sorted(group, key=lambda dot: dot.stage) for group in found]
 
 
+def _beside(middle: Point, size: Point, taken: Sequence[Rectangle], across: Scale, up: Scale) -> Point:
+    """The upper left corner of a place for `size` on `middle`, or the nearest beside it, where nothing else is."""
+    on = middle[0] - size[0] / 2, middle[1] - size[1] / 2
+    inside = [place for place in (on, *_around(middle, size, 0.0)) if _inside(place, size, across, up)]
+    free = (place for place in inside if not _hits(place, size, taken))
+    return next(free, _kept(middle, size, across, up))
+
+
 def _free(
-    middle: Point, size: Point, taken: Sequence[Rectangle], across: Scale, up: Scale, *, moved: bool
+    middle: Point, size: Point, taken: Sequence[Rectangle], ceilings: Sequence[Sequence[Point]],
+    ops: Sequence[Rectangle], across: Scale, up: Scale,
 ) -> Point:  # fmt: skip
-    """The upper left corner of a place for `size` on or beside `middle` where nothing else is, the nearest."""
-    width, height = size
-    left, right = across.start, across.start + across.length - width
-    top, bottom = up.start + up.length, up.start - height
-    away = 0.22 if moved else 0.0
-    wanted = [(middle[0] - width / 2, middle[1] - height / 2)] if not moved else []
-    for step in range(40):
-        far = away + 0.12 * step
-        wanted += [
-            (middle[0] - width / 2, middle[1] + far), (middle[0] - width - far, middle[1] - height / 2),
-            (middle[0] + far, middle[1] - height / 2), (middle[0] - width / 2, middle[1] - height - far),
-            (middle[0] - width - far, middle[1] + far), (middle[0] - width - far, middle[1] - height - far),
-        ]  # fmt: skip
-    inside = [(x, y) for x, y in wanted if left <= x <= right and top <= y <= bottom]
-    free = [
-        (x, y) for x, y in inside
-        if not any(x < r and a < x + width and y < b and t < y + height for a, t, r, b in taken)
+    """The same beside `middle`; a place that leaves ceilings and ops to be seen is preferred."""
+    half = size[0] / 2, size[1] / 2
+    inside = [
+        _kept((x + half[0], y + half[1]), size, across, up) for x, y in _around(middle, size, 0.22)
     ]  # fmt: skip
-    return next(iter(free or inside), (min(max(middle[0], left), right), min(max(middle[1], top), bottom)))
+    own = middle[0] - _HOME, middle[1] - _HOME, middle[0] + _HOME, middle[1] + _HOME
+    free = [place for place in inside if not _hits(place, size, [*taken, own])]
+    clear = (
+        place for place in free
+        if not _hits(place, size, ops) and not any(_crosses(line, place, size) for line in ceilings)
+    )  # fmt: skip
+    return next(clear, next(iter(free or inside), _kept(middle, size, across, up)))
+
+
+def _around(middle: Point, size: Point, away: float) -> Iterator[Point]:
+    """Upper left corners of places for `size` beside `middle`, nearest first."""
+    (x, y), (width, height) = middle, size
+    for far in (away + 0.12 * step for step in range(40)):
+        yield from (
+            (x - width / 2, y + far), (x - width - far, y - height / 2), (x + far, y - height / 2),
+            (x - width / 2, y - height - far), (x - width - far, y + far), (x + far, y + far),
+            (x - width - far, y - height - far), (x + far, y - height - far),
+        )  # fmt: skip
+
+
+def _inside(place: Point, size: Point, across: Scale, up: Scale) -> bool:
+    return (across.start <= place[0] <= across.start + across.length - size[0]
+            and up.start + up.length <= place[1] <= up.start - size[1])  # fmt: skip
+
+
+def _kept(middle: Point, size: Point, across: Scale, up: Scale) -> Point:
+    """The upper left corner of `size` around `middle`, moved into the picture."""
+    x = min(max(middle[0] - size[0] / 2, across.start), across.start + across.length - size[0])
+    return x, min(max(middle[1] - size[1] / 2, up.start + up.length), up.start - size[1])
+
+
+def _hits(place: Point, size: Point, others: Sequence[Rectangle]) -> bool:
+    x, y = place
+    return any(x < r and a < x + size[0] and y < b and t < y + size[1] for a, t, r, b in others)
+
+
+def _crosses(line: Sequence[Point], place: Point, size: Point) -> bool:
+    """Whether a straight line passes through a rectangle: the part of it within has some length."""
+    (x, y), (end_x, end_y) = line[0], line[-1]
+    low, high = 0.0, 1.0
+    for start, step, least, most in (
+        (x, end_x - x, place[0], place[0] + size[0]), (y, end_y - y, place[1], place[1] + size[1]),
+    ):  # fmt: skip
+        if abs(step) < 1e-12:
+            if not least < start < most:
+                return False
+            continue
+        one, other = (least - start) / step, (most - start) / step
+        low, high = max(low, min(one, other)), min(high, max(one, other))
+    return low < high
 
 
 def _rectangle(box: Box) -> Rectangle:

@@ -19,6 +19,8 @@ THEMED = {
     style.PACKAGE: "package", **{tint: f"node{n}" for n, tint in enumerate(style.NODES)},
 }  # fmt: skip
 """Colours that a page has its own for, light and dark, by the class that stands for them."""
+_REM = 7.4
+"""Heights of the page's letters that an inch of a picture becomes."""
 _BEHIND = 8
 """How many boxes back the ground of a text is looked for."""
 _ANCHORS = {"left": "start", "center": "middle", "right": "end"}
@@ -26,10 +28,10 @@ _ANCHORS = {"left": "start", "center": "middle", "right": "end"}
 
 def page_svg(sheet: Sheet, width: float, height: float, name: str, title: str, about: str) -> str:
     """The picture for a page: `name` is that of its ids, `title` and `about` what screen readers say. Colours of the
-    theme are classes; marks with a tip can be pointed at."""
+    theme are classes; marks with a tip can be pointed at. `width` is that of pictures with a size of their own."""
     head = (
         f'<svg role="img" aria-labelledby="{_e(name)}-t {_e(name)}-d" viewBox="0 0 {_n(width)} {_n(height)}" '
-        f'width="{width * 6:.4g}rem">'
+        f'width="{width * _REM:.4g}rem">'
         f'<title id="{_e(name)}-t">{_e(title)}</title><desc id="{_e(name)}-d">{_e(about)}</desc>'
     )
     return f"{head}{''.join(_marks(sheet, themed=True))}</svg>"
