@@ -50,24 +50,31 @@ class Screen:
         self.column += 1
 
 
+def all_of(terminal: int) -> bytes:
+    """What is written to a terminal until its other side is closed; closes this one."""
+    written = b""
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not part:
+            break
+        written += part
+    os.close(terminal)
+    return written
+
+
 def on_screen(*words: str, folder: Path, columns: int, **environment: str) -> Screen:
     """`mapper WORDS` on a terminal of so many columns, which alone says how many they are; stdout is a pipe."""
     main, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     variables = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")} | environment
-    screen, written = Screen(columns), b""
+    screen = Screen(columns)
     with subprocess.Popen([sys.executable, "-m", "mapper", *words], stdout=subprocess.DEVNULL, stderr=other,
                           cwd=folder, env=variables) as process:  # fmt: skip
         os.close(other)
-        while True:
-            try:
-                part = os.read(main, 65536)
-            except OSError:  # the other side is closed
-                break
-            if not part:
-                break
-            written += part
-    os.close(main)
+        written = all_of(main)
     screen.code = process.returncode
     screen.write(written.decode())
     return screen

@@ -36,6 +36,7 @@ from mapper.simulator.simulate import simulate
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
 from mapper.study.bench import Bench, BenchRow, Ratio, Spread
+from tests.cli.screen import all_of
 from tests.planning.test_machines import block_chain
 from tests.reports import scenes
 from tests.reports.test_where import map_of
@@ -175,16 +176,7 @@ def on_a_terminal(*words: str, folder: Path, columns: int, **environment: str) -
         [sys.executable, "-m", "mapper", *words], stdout=other, stdin=other, cwd=folder, env=variables
     ):
         os.close(other)
-        written = b""
-        while True:
-            try:
-                part = os.read(main, 65536)
-            except OSError:  # the other side is closed
-                break
-            if not part:
-                break
-            written += part
-    os.close(main)
+        written = all_of(main)
     return written.decode().replace("\r\n", "\n")
 
 

@@ -89,6 +89,13 @@ def numbered(count: int, first: int) -> Iterator[Call]:
         yield from calls_of(item(number), 1)
 
 
+def noted(taken: list[Call]) -> Iterator[Call]:
+    """Twenty calls; those that were asked for are in `taken`."""
+    for call in numbered(20, 0):
+        taken.append(call)
+        yield call
+
+
 def value(outputs: Any) -> int:
     return int(outputs[0])
 
@@ -124,15 +131,9 @@ def test_whatever_comes_in_between_each_gets_its_own_in_order(actions: list[str]
 
 
 def test_a_stream_has_one_call_ready_beside_the_window_and_takes_no_more() -> None:
-    ends, taken = Echo(), []
-
-    def calls() -> Iterator[Call]:
-        for call in numbered(20, 0):
-            taken.append(call)
-            yield call
-
+    ends, taken = Echo(), list[Call]()
     feeding, _ = feeder(ends)
-    for count, outputs in enumerate(feeding.results(calls(), feeding.begin()), 1):
+    for count, outputs in enumerate(feeding.results(noted(taken), feeding.begin()), 1):
         assert value(outputs) == count - 1
         assert len(taken) == min(20, count + WINDOW) and ends.in_flight == min(20, count + WINDOW) - count
     assert count == 20 and ends.most == WINDOW
@@ -140,15 +141,9 @@ def test_a_stream_has_one_call_ready_beside_the_window_and_takes_no_more() -> No
 
 @pytest.mark.parametrize("ahead", [1, 3])
 def test_a_stream_has_calls_ahead_and_stages_none(ahead: int) -> None:
-    ends, taken = Echo(ahead=ahead), []
-
-    def calls() -> Iterator[Call]:
-        for call in numbered(20, 0):
-            taken.append(call)
-            yield call
-
+    ends, taken = Echo(ahead=ahead), list[Call]()
     feeding, _ = feeder(ends)
-    for count, outputs in enumerate(feeding.results(calls(), feeding.begin()), 1):
+    for count, outputs in enumerate(feeding.results(noted(taken), feeding.begin()), 1):
         assert value(outputs) == count - 1 and not ends.staged
         assert len(taken) == min(20, count - 1 + WINDOW + ahead) and ends.in_flight == len(taken) - count
     assert count == 20
