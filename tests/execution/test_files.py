@@ -302,7 +302,7 @@ def test_where_output_goes_and_what_progress_says() -> None:
         targets([Path("a.npz"), Path("b.npz")])
     said: list[str] = []
     clock = iter([0.0, 0.05, 0.5, 1.0, 2.0, 2.01])
-    rate = Rate(said.append, lambda: next(clock))
+    rate = Rate(said.append, lambda: 80, lambda: next(clock))
     for done in (1, 2, 3, 11, 31, 32):
         rate.told(done, 32)
     assert said == [
