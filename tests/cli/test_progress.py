@@ -69,10 +69,10 @@ def test_the_newest_rates_are_shown_as_far_back_as_there_is_room(columns: int) -
 def test_a_run_shows_its_rate_in_one_line(columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert mapper("plan", "--model", TINY, "--topo", "host", "-o", "plan.json").code == 0
-    words = ("run", "plan.json", "--trust", "--items", "8000", "--compare", "1")
+    words = ("run", "plan.json", "--trust", "--items", "30000", "--compare", "1")
     screen = on_screen(*words, folder=tmp_path, columns=columns, PYTHONPATH=str(ROOT))
     assert (screen.code, screen.wrapped, screen.lines[-1]) == (0, [], ""), screen.lines
-    told = [line for line in screen.shown if re.match(r"\d+ of 80\d\d items, .* items/s", line)]
+    told = [line for line in screen.shown if re.match(r"\d+ of 300\d\d items, .* items/s", line)]
     assert told and not [line for line in screen.lines if " items" in line]
     if columns == 60:
         assert any(line[-1] in "▁▂▃▄▅▆▇█" for line in told), told
