@@ -32,11 +32,13 @@ set(CMAKE_EXE_LINKER_FLAGS_INIT
     "-Wl,--allow-shlib-undefined -Wl,-rpath-link,/sysroot/usr/lib/riscv64-linux-gnu")
 """
 _BUILD = (
-    "cmake -S /work -B /work/build -DCMAKE_TOOLCHAIN_FILE=/work/riscv64.cmake -DCMAKE_PREFIX_PATH=/sysroot/usr "
-    "-DTorch_DIR=/sysroot/usr/lib/riscv64-linux-gnu/cmake/Torch && cmake --build /work/build"
+    "cmake -S /project -B /project/build -DCMAKE_TOOLCHAIN_FILE=/project/riscv64.cmake "
+    "-DCMAKE_PREFIX_PATH=/sysroot/usr -DTorch_DIR=/sysroot/usr/lib/riscv64-linux-gnu/cmake/Torch "
+    "&& cmake --build /project/build"
 )
 _ENTER = (
-    'mount --rbind /dev "$1/dev" && mount --bind "$2" "$1/sysroot" && mount --bind "$3" "$1/work" && '
+    'mkdir -p "$1/project" && mount --rbind /dev "$1/dev" && mount --bind "$2" "$1/sysroot" && '
+    'mount --bind "$3" "$1/project" && '
     'exec chroot "$1" /usr/bin/env -i HOME=/tmp PATH=/usr/bin LANG=C.UTF-8 /bin/sh -c "$4"'
 )
 
@@ -68,7 +70,7 @@ def _made(name: str, packages: tuple[str, ...]) -> Path:
     with tempfile.TemporaryDirectory(prefix="build.", dir=cache_folder()) as work:
         made = Path(work) / "made"
         apt.unpack(packages, architecture, made, Path(work))
-        for missing in ("dev", "work", "sysroot", "tmp"):
+        for missing in ("dev", "project", "sysroot", "tmp"):
             (made / missing).mkdir(exist_ok=True)
         if not (made / "usr/bin/sh").exists():
             (made / "usr/bin/sh").symlink_to("dash")
