@@ -221,7 +221,7 @@ class Executor:
         event loop; an asynchronous source is asked for its next item while results are awaited. Any number of such
         streams may run beside each other. What is left when it is left is cancelled, or dropped."""
         self._fed()
-        return streamed(self._submit_at_once, items, self._in_flight + -(-self._layout.ahead // self._calls))
+        return streamed(self._submit_at_once, items, self._in_flight + -(-self.plan.ahead // self._calls))
 
     def _taken(self, item: Item) -> list[Call]:
         """The calls that `item` comes to, checked."""

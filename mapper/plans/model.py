@@ -204,6 +204,13 @@ class Plan(PlanRecord):
     alternatives: tuple[Alternative, ...] = ()
     provenance: dict[str, Any] = {}
 
+    @property
+    def ahead(self) -> int:
+        """How many calls lie ready beside those of the window. With a single stage, one for each replica: it finds its
+        next call when it is done with one, and waits neither for the feeder nor for the others. With several stages
+        none: whoever is free would take them, and latencies be longer than planned."""
+        return len(self.stages[0].replicas) if len(self.stages) == 1 else 0
+
     @cached_property
     def stage_of(self) -> dict[str, int]:
         """The stage of each op."""

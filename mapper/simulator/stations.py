@@ -78,7 +78,7 @@ def system_of(plan: Plan) -> System:
     return System(
         stations=tuple(_stations(plan, stage) for stage in plan.stages), sources=sources, readers=readers,
         window=plan.predicted.window, calls=plan.request.micro_batches, capacity=_capacity(plan.machine),
-        ahead=len(plan.stages[0].replicas) if len(plan.stages) == 1 else 0,
+        ahead=plan.ahead,
     )  # fmt: skip
 
 

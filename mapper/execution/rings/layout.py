@@ -24,21 +24,15 @@ class Layout(Record):
     """The shared memory of a run: a line of state, the workers' counters, semaphores, the channels' slots, and from
     `traces` on the times of the last `traced` calls of each worker.
 
-    `replicas[s]` is the number of copies of stage s.
+    `replicas[s]` is the number of copies of stage s; `ahead` is the plan's.
     """
 
     replicas: tuple[int, ...]
     channels: tuple[Channel, ...]
     bytes: int
+    ahead: int = 0
     traces: int = 0
     traced: int = 0
-
-    @property
-    def ahead(self) -> int:
-        """How many calls lie in the feeder's ring beside those of the window. With a single stage, one for each
-        replica: it finds its next call when it is done with one, and waits neither for the feeder nor for the others.
-        With several stages none: whoever is free would take them, and latencies be longer than planned."""
-        return self.replicas[0] if len(self.replicas) == 1 else 0
 
     def worker(self, stage: int, replica: int) -> int:
         """The number of a worker, stage by stage."""
@@ -101,12 +95,13 @@ def lay_out(plan: Plan, program: Program, programs: Sequence[Program], traced: i
         raise BadInput("plan", f"its rings would need {end} bytes", place="/edges")
     traces = -(-end // LINE_BYTES) * LINE_BYTES
     end = traces + 8 * sum(replicas) * traced * TRACE_WORDS if traced else end
-    return Layout(replicas=replicas, channels=tuple(channels), bytes=end, traces=traces, traced=traced)
+    return Layout(
+        replicas=replicas, ahead=plan.ahead, channels=tuple(channels), bytes=end, traces=traces, traced=traced
+    )
 
 
 def _slots(plan: Plan) -> dict[int, int]:
-    ready = len(plan.stages[0].replicas) if len(plan.stages) == 1 else 1
-    slots = dict.fromkeys(range(len(plan.stages)), 1) | {FEEDER_ID: plan.predicted.window + ready}
+    slots = dict.fromkeys(range(len(plan.stages)), 1) | {FEEDER_ID: plan.predicted.window + max(plan.ahead, 1)}
     for edge in plan.edges:
         producer = FEEDER_ID if edge.source == FEEDER else int(edge.source)
         slots[producer] = max(slots[producer], edge.slots)
