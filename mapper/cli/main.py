@@ -88,7 +88,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
     sys.unraisablehook = _unraisable
     try:
-        code: str | int | None = _code()
+        try:
+            code: str | int | None = _code()
+        finally:  # it is decided: while libraries unload, a signal would end the process with a code of its own
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except SystemExit as error:
         code = error.code
     except KeyboardInterrupt:  # the second one, while the first was told

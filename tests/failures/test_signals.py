@@ -102,6 +102,20 @@ def test_a_signal_that_comes_where_exceptions_are_ignored_ends_the_command(numbe
         assert "Traceback" not in command.communicate()[1]
 
 
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_that_comes_when_all_is_done_changes_nothing(number: signal.Signals) -> None:
+    program = (
+        "import ctypes\n"
+        "import mapper.cli.main as command\n"
+        "libc = ctypes.CDLL(None)\n"
+        f"libc.on_exit(libc.kill, {int(number)})\n"  # called with the exit code 0, the own group, when Python has ended
+        "command.app = lambda **_: 0\n"
+        "command.main()\n"
+    )
+    with started(["-c", program], start_new_session=True) as command:
+        assert command.wait(60) == 0
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_many_signals_at_random_moments(tmp_path: Path) -> None:
