@@ -119,7 +119,7 @@ def test_a_signal_that_comes_when_all_is_done_changes_nothing(number: signal.Sig
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_many_signals_at_random_moments(tmp_path: Path) -> None:
-    storm(tmp_path, 60, 15.0)
+    storm(tmp_path, 60, 8.0)
 
 
 def test_ctrl_c_while_outputs_are_written_leaves_the_old_file(tmp_path: Path) -> None:
