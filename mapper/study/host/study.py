@@ -17,7 +17,7 @@ from typing import Any
 from mapper import __version__, jsonio
 from mapper.backends.registry import ATEN, EAGER
 from mapper.cache import cache_folder
-from mapper.errors import ExecutionFailed, MapperError
+from mapper.errors import ExecutionFailed, MapperError, UnknownName
 from mapper.execution.place import Claim
 from mapper.host.facts import facts
 from mapper.host.load import Others
@@ -30,6 +30,7 @@ from mapper.measure.journal import Journal, Kind
 from mapper.measure.software import Software, cpu_seconds
 from mapper.measure.wanted import PARTS
 from mapper.measure.worked import arguments
+from mapper.program.realise import realise
 from mapper.study.host.findings import findings
 from mapper.study.host.ops import (
     IMAGES,
@@ -119,10 +120,11 @@ def host_study(
     """Measures this machine: fork and join, products and convolutions by threads, memory by node, and the table of the
     study. Interrupted, the same call goes on from there (not with `fresh`), and gives what it has, marked so.
 
-    `say` is told where it stands, `tell` what the user should know. Raises: MachineMismatch when the model machine is
-    another one than this, or the cores are taken; SystemRefused on an emulated machine.
+    `say` is told where it stands, `tell` what the user should know. Raises: UnknownName for a model; MachineMismatch
+    when the model machine is another one than this, or the cores are taken; SystemRefused on an emulated machine.
     """
     refuse_emulated()
+    _tell_of_models(settings.models, tell)
     here = discover()
     like = None if settings.like is None else described_here(settings.like, here)
     interrupted, found = False, _Found()
@@ -153,6 +155,20 @@ def _journal(here: Machine, settings: Settings, tell: Say) -> Iterator[Journal[K
     ])  # fmt: skip
     with Journal(cache_folder(), key, time.time(), tell, KIND) as journal:
         yield journal
+
+
+def _tell_of_models(models: tuple[str, ...], tell: Say) -> None:
+    """Says which models cannot be built here before minutes are spent: all else is measured without them.
+
+    Raises: UnknownName.
+    """
+    for model in models:
+        try:
+            realise(model, fake=True)
+        except UnknownName:
+            raise
+        except MapperError as error:
+            tell(f"{error.what}: the table will be without {model}")
 
 
 def _others_before(here: Machine, tell: Say) -> float:

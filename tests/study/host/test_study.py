@@ -70,12 +70,16 @@ def _strings(part: Any) -> Iterator[str]:
 @pytest.mark.soak
 def test_the_command_writes_one_file_with_everything_and_nothing_private(tmp_path: Path) -> None:
     file = tmp_path / "study.json"
-    options = ("--model", TINY, "--model", "none such", "--items", "2", "--calls", "1", "--rounds", "1",
+    options = ("--model", TINY, "--model", "absent:model", "--items", "2", "--calls", "1", "--rounds", "1",
                "--seconds", "0.02")  # fmt: skip
     result = mapper("study", "--topo", "host", *options, "--json", "-o", file)
     assert result.code == 0, result.err
     document = json.loads(result.out)
-    assert document == json.loads(file.read_text()) and "this takes about" in result.err
+    assert document == json.loads(file.read_text())
+    said = ["needs the package absent, which is not installed: the table will be without absent:model", "takes about"]
+    assert [part in result.err for part in said] == [True, True] and result.err.index(said[0]) < result.err.index(
+        said[1]
+    )
     found = HostStudy.model_validate(document)
     assert document["schema"] == "mapper-host-study/1" and not found.interrupted
     assert found.build is not None and found.build.torch == torch.__version__
@@ -83,7 +87,7 @@ def test_the_command_writes_one_file_with_everything_and_nothing_private(tmp_pat
     assert {row.sort for row in found.ops} == {"matmul", "conv.depthwise"} and found.memory
     assert any(row.place.startswith("/overheads/dispatch_s") for row in found.calibrated)
     tiny, absent = found.cells
-    assert not absent.ways and "none such" in absent.skipped[0].reason, "it costs its own cells only"
+    assert not absent.ways and "package absent" in absent.skipped[0].reason, "it costs its own cells only"
     first, *rest = tiny.ways
     assert "native" in first.kinds and first.over_native is None and first.outputs_identical
     assert first.rate_per_s.median > 0 and first.predicted_rate_per_s > 0 and first.latency_s.p50 > 0
@@ -97,6 +101,12 @@ def test_the_command_writes_one_file_with_everything_and_nothing_private(tmp_pat
     for text in _strings(document):
         for name in private:
             assert not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text), text
+
+
+def test_a_model_that_is_not_there_is_told_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study._Run, "everything", lambda run: pytest.fail("measured"))
+    result = mapper("study", "--topo", "host", "--model", TINY, "--model", "mobilenetv")
+    assert result.code == 3 and "mobilenetv2" in result.err
 
 
 @pytest.mark.soak
