@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+import typer
+
 from mapper.cli.commands import Command, Parameter, commands
+from mapper.cli.main import app
 from mapper.errors import MapperError
 
 
 def page(listed: Sequence[Command] | None = None) -> str:
     """The page, in Markdown: a section a command with all its arguments, options and examples."""
     lines = ["# Commands", "", "Made from the commands themselves; `mapper COMMAND --help` says the same.", ""]
-    for command in listed or commands():
+    for command in listed or commands(typer.main.get_command(app)):
         lines += _section(command)
     return "\n".join([*lines, *_exit_codes()]) + "\n"
 

@@ -77,13 +77,10 @@ class Command:
         return " ".join([self.name, *words, *(["[OPTIONS]"] if self.options else [])])
 
 
-def commands() -> tuple[Command, ...]:
-    """Every command, mapper itself first, a group before its commands, in the order in which help lists them."""
-    import typer
-
-    from mapper.cli.main import app
-
-    return tuple(_walk(typer.main.get_command(app), ()))
+def commands(root: Any) -> tuple[Command, ...]:
+    """Every command, mapper itself first, a group before its commands, in the order in which help lists them. `root`
+    is what typer made of the app: the command of the outermost context, or `typer.main.get_command(app)`."""
+    return tuple(_walk(root, ()))
 
 
 def _walk(command: Any, path: tuple[str, ...]) -> Iterator[Command]:

@@ -12,6 +12,7 @@ import typer
 
 
 def man_command(
+    context: typer.Context,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the page here, for instance share/man/man1/mapper.1.")
     ] = None,
@@ -23,7 +24,7 @@ def man_command(
     from mapper.cli.commands import commands
     from mapper.cli.manual import manual_page
 
-    page = manual_page(commands(), version("mapper"))
+    page = manual_page(commands(context.find_root().command), version("mapper"))
     if output is not None:
         jsonio.write_text(output, page)
         typer.echo(f"Written to {output}.")

@@ -10,13 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from mapper.cli.commands import PROGRAM, Command, commands
 from mapper.cli.examples import EXAMPLES, Example
 from mapper.cli.help import broken, example_lines
+from mapper.cli.main import app
 from mapper.cli.manual import manual_page
 from tests.cli.commands import Result, mapper
 
+COMMANDS = commands(typer.main.get_command(app))
 ALL = [example for examples in EXAMPLES.values() for example in examples]
 MAKERS = {file: example for example in ALL for file in example.files}
 
@@ -67,7 +70,7 @@ def test_a_long_example_works(example: Example, folder: Path, monkeypatch: pytes
 
 
 def leaves() -> list[Command]:
-    return [command for command in commands() if not command.commands]
+    return [command for command in COMMANDS if not command.commands]
 
 
 def test_every_command_has_examples_of_its_own() -> None:
@@ -80,7 +83,7 @@ def test_every_command_has_examples_of_its_own() -> None:
 @pytest.mark.parametrize("columns", [60, 80])
 def test_help_says_all_of_it_and_keeps_to_the_width(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    for command in commands():
+    for command in COMMANDS:
         told = mapper(*command.path, "--help").out
         words = set(told.split())
         assert max(map(len, told.splitlines())) <= columns, command.name
@@ -102,7 +105,7 @@ def test_a_broken_line_is_the_same_command() -> None:
 
 
 def test_the_data_are_those_of_the_parser() -> None:
-    found = {command.name: command for command in commands()}
+    found = {command.name: command for command in COMMANDS}
     assert next(iter(found)) == PROGRAM and found["mapper topo"].commands[:2] == ("show", "discover")
     plan, run_, schema = (found[f"mapper {name}"] for name in ("plan", "run", "schema"))
     options = {option.name: option for option in plan.options}
@@ -116,10 +119,10 @@ def test_the_data_are_those_of_the_parser() -> None:
 
 
 def test_the_manual_page_has_every_command_option_and_example() -> None:
-    page = manual_page(commands(), "1.2")
+    page = manual_page(COMMANDS, "1.2")
     plain = page.replace("\\-", "-").replace("\\&", "").replace("\\e", "\\")
-    assert page == manual_page(commands(), "1.2") and page.isascii() and "1.2" in page.splitlines()[0]
-    for command in commands():
+    assert page == manual_page(COMMANDS, "1.2") and page.isascii() and "1.2" in page.splitlines()[0]
+    for command in COMMANDS:
         assert command.name in plain
         for option in command.options:
             assert f"\\fB{', '.join(option.flags)}\\fR" in plain
@@ -147,4 +150,4 @@ def test_data_go_into_json() -> None:
     """The documentation is made from them by another program."""
     import dataclasses
 
-    assert io.StringIO(json.dumps([dataclasses.asdict(command) for command in commands()])).read(1) == "["
+    assert io.StringIO(json.dumps([dataclasses.asdict(command) for command in COMMANDS])).read(1) == "["
