@@ -18,13 +18,11 @@ def man_command(
     ] = None,
 ) -> None:
     """Show the manual page of all commands: on a terminal in man, in a pipe or file as roff."""
-    from importlib.metadata import version
-
-    from mapper import jsonio
+    from mapper import __version__, jsonio
     from mapper.cli.commands import commands
     from mapper.cli.manual import manual_page
 
-    page = manual_page(commands(context.find_root().command), version("mapper"))
+    page = manual_page(commands(context.find_root().command), __version__)
     if output is not None:
         jsonio.write_text(output, page)
         typer.echo(f"Written to {output}.")

@@ -91,13 +91,16 @@ def launch(start: Start, words: Sequence[str]) -> int:
     from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousTimeoutError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from mapper.execution.hosts.store import RENDEZVOUS, register
+
+    register()
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what matters is told by agents and here
     with own_folder() as folder:
         verdict = folder / "verdict"
         os.environ |= _environment(address, verdict)
         _end_after(verdict)
         config = LaunchConfig(
-            min_nodes=start.least, max_nodes=start.most, nproc_per_node=1, run_id=_RUN, rdzv_backend="c10d",
+            min_nodes=start.least, max_nodes=start.most, nproc_per_node=1, run_id=_RUN, rdzv_backend=RENDEZVOUS,
             rdzv_endpoint=f"{host}:{port}", rdzv_configs=_rendezvous(start), max_restarts=start.restarts,
             local_addr=address, logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
         )  # fmt: skip

@@ -23,6 +23,7 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 from mapper import jsonio
 from mapper.errors import BadInput, ExecutionFailed, MapperError, UsageError
 from mapper.execution.hosts.passage import Threads
+from mapper.execution.hosts.store import tcp_store
 
 MEET_S = 600.0
 """How long hosts wait for each other when they have been started."""
@@ -106,10 +107,8 @@ class Meeting:
             ) from None
 
     def _client(self, serve: bool, timeout_s: float) -> TCPStore:
-        return TCPStore(
-            self.place.address, self.place.port, self.place.world, serve, timeout=timedelta(seconds=timeout_s),
-            wait_for_workers=False, multi_tenant=True,
-        )  # fmt: skip
+        place = self.place
+        return tcp_store(place.address, place.port, serve=serve, timeout_s=timeout_s, world=place.world)
 
     def call_roll(self, me: Present) -> tuple[int, ...]:
         """The numbers of all hosts by rank, once all are here.

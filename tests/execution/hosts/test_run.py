@@ -177,7 +177,7 @@ def test_a_host_killed_in_the_middle_and_started_again_loses_and_repeats_nothing
 @pytest.mark.parametrize("host", [0, 1])
 def test_a_killed_worker_is_named_and_the_run_goes_on(tmp_path: Path, host: int) -> None:
     bundle, _ = bundled(tmp_path, MLP, [[0], [1]])
-    options, expected = with_items(tmp_path, MLP, 400)
+    options, expected = with_items(tmp_path, MLP, 1000)
     with network(2, SLOW) as net:
         front, other = begin(net, 0, bundle, *options), begin(net, 1, bundle)
         until(lambda: delivered(tmp_path) > 20_000)
@@ -195,7 +195,7 @@ def test_a_killed_worker_is_named_and_the_run_goes_on(tmp_path: Path, host: int)
 @pytest.mark.parametrize("host", [0, 1])
 def test_an_agent_that_is_killed_is_started_again_and_goes_on_from_the_journal(tmp_path: Path, host: int) -> None:
     bundle, _ = bundled(tmp_path, MLP, [[0], [1]])
-    options, expected = with_items(tmp_path, MLP, 400)
+    options, expected = with_items(tmp_path, MLP, 1000)
     with network(2, SLOW) as net:
         front, other = begin(net, 0, bundle, "--json", *options), begin(net, 1, bundle)
         until(lambda: delivered(tmp_path) > 20_000)
@@ -211,7 +211,7 @@ def test_an_agent_that_is_killed_is_started_again_and_goes_on_from_the_journal(t
 @pytest.mark.soak
 def test_a_worker_that_hangs_is_named_by_its_own_host(tmp_path: Path) -> None:
     bundle, _ = bundled(tmp_path, MLP, [[0], [1]])
-    options, _ = with_items(tmp_path, MLP, 400)
+    options, _ = with_items(tmp_path, MLP, 1000)
     with network(2, SLOW) as net:
         last = ["--restarts", "0", "--timeout", "3s"]
         ends = [begin(net, 0, bundle, *last, *options), begin(net, 1, bundle, *last)]
@@ -226,7 +226,7 @@ def test_a_worker_that_hangs_is_named_by_its_own_host(tmp_path: Path) -> None:
 @pytest.mark.soak
 def test_a_lost_front_ends_the_others_and_its_journal_is_taken_up_by_the_next_run(tmp_path: Path) -> None:
     bundle, _ = bundled(tmp_path, MLP, [[0], [1]])
-    options, expected = with_items(tmp_path, MLP, 400)
+    options, expected = with_items(tmp_path, MLP, 1000)
     with network(2, SLOW) as net:
         begin(net, 0, bundle, *options)
         other = begin(net, 1, bundle)
@@ -243,7 +243,7 @@ def test_a_lost_front_ends_the_others_and_its_journal_is_taken_up_by_the_next_ru
 @pytest.mark.soak
 def test_a_host_that_does_not_come_back_ends_the_run(tmp_path: Path) -> None:
     bundle, _ = bundled(tmp_path, MLP, [[0], [1]])
-    options, _ = with_items(tmp_path, MLP, 400)
+    options, _ = with_items(tmp_path, MLP, 1000)
     with network(2, SLOW) as net:
         front = begin(net, 0, bundle, "--meet", "5s", *options)
         begin(net, 1, bundle)
@@ -258,7 +258,7 @@ def test_a_host_that_does_not_come_back_ends_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", [0, 1])
 def test_a_host_without_network_is_noticed(tmp_path: Path, host: int) -> None:
     bundle, _ = bundled(tmp_path, MLP, [[0], [1]])
-    options, _ = with_items(tmp_path, MLP, 400)
+    options, _ = with_items(tmp_path, MLP, 1000)
     with network(2, SLOW) as net:
         ends = [begin(net, 0, bundle, "--restarts", "0", *options), begin(net, 1, bundle, "--restarts", "0")]
         until(lambda: delivered(tmp_path) > 20_000)
@@ -272,7 +272,7 @@ def test_a_host_without_network_is_noticed(tmp_path: Path, host: int) -> None:
 def test_with_a_plan_for_fewer_hosts_the_run_goes_on_without_the_lost_one(tmp_path: Path) -> None:
     two, _ = bundled(tmp_path, MLP, [[0], [1]])
     one, _ = bundled(tmp_path, MLP, [[0], [0]], "one.bundle")
-    options, expected = with_items(tmp_path, MLP, 400)
+    options, expected = with_items(tmp_path, MLP, 1000)
     with network(2, SLOW) as net:
         front = begin(net, 0, [two, one], "--wait", "4s", "--json", *options)
         begin(net, 1, [two, one], "--wait", "4s")

@@ -55,7 +55,8 @@ def serve() -> int:
 
 
 def launch() -> int:
-    """Does what `torchrun --standalone` does; the exit code is that of the process that failed first."""
+    """Does what `torchrun --standalone` does; the exit code is that of the process that failed first. Processes meet
+    without libuv, which torch asks for and not every build of it has."""
     description = read(HERE)
     if asked(sys.argv[1:], description.window).oversubscribe:
         description = oversubscribed(description)
@@ -69,11 +70,12 @@ def launch() -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    with tempfile.TemporaryDirectory() as logs:
+    os.environ |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "USE_LIBUV": "0"}
+    with tempfile.TemporaryDirectory() as folder:
         config = LaunchConfig(
             min_nodes=1, max_nodes=1, nproc_per_node=len(description.workers), run_id="pipeline", max_restarts=0,
-            rdzv_backend="c10d", rdzv_endpoint="localhost:0", local_addr="localhost", monitor_interval=0.1,
-            logs_specs=DefaultLogsSpecs(log_dir=logs),
+            rdzv_backend="c10d", rdzv_endpoint=f"{folder}/meeting", rdzv_configs={"store_type": "file"},
+            local_addr="localhost", monitor_interval=0.1, logs_specs=DefaultLogsSpecs(log_dir=folder),
         )  # fmt: skip
         try:
             elastic_launch(config, sys.executable)("-u", str(HERE / "run.py"), *sys.argv[1:])
