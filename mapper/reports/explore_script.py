@@ -11,10 +11,10 @@ SCRIPT = r"""
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const VIRIDIS = ["#440154", "#482878", "#3E4989", "#31688E", "#26828E", "#1F9E89", "#35B779", "#6DCD59", "#B4DE2C",
                    "#FDE725"];
-  const PART_MS = 12, NEAR = 14, CELL = 16, WIDEST = 24, FEW = 8;
+  const PART_MS = 12, FRAME_MS = 40, NEAR = 14, CELL = 16, WIDEST = 24, FEW = 8;
   const shown = new Uint8Array(count).fill(1);
   let chosen = -1, places = null, grid = new Map(), tints = [];
-  let axes = [], active = 0, drag = null, turn = 0, due = false;
+  let axes = [], active = 0, drag = null, turn = 0, due = false, ways = [], waysOf = "", most = 1000;
 
   // values on axes
 
@@ -209,7 +209,11 @@ SCRIPT = r"""
     }
   }
 
-  function dot(pen, i, radius) {
+  function dot(pen, i, radius) {  // squares while one drags: they are drawn sooner
+    if (drag !== null) {
+      pen.rect(places[2 * i] - radius, places[2 * i + 1] - radius, 2 * radius, 2 * radius);
+      return;
+    }
     pen.moveTo(places[2 * i] + radius, places[2 * i + 1]);
     pen.arc(places[2 * i], places[2 * i + 1], radius, 0, 2 * Math.PI);
   }
@@ -252,29 +256,40 @@ SCRIPT = r"""
       axis.at = (value) => bottom - (bottom - top) * (value - low) / (high - low);
       axis.back = (py) => low + (high - low) * (bottom - py) / (bottom - top);
     });
-    const ways = axes.map((axis) => Float32Array.from(every, (i) => axis.at(number(axis.field, i))));
-    const rank = (i) => !visible(i) ? 0 : data.front[i] ? 2 : 1;
-    const order = every.slice().sort((a, b) => rank(a) - rank(b));
+    const layout = [width, height, ...axes.map((axis) => axis.field.key)].join(" ");
+    if (layout !== waysOf) {
+      ways = axes.map((axis) => Float32Array.from(every, (i) => axis.at(number(axis.field, i))));
+      waysOf = layout;
+    }
     const mine = ++turn, pale = colour("--line"), seen = every.map(visible);
+    const behind = every.filter((i) => !seen[i]), among = every.filter((i) => seen[i] && !data.front[i]);
+    const front = every.filter((i) => seen[i] && data.front[i]);
+    const order = drag === null ? [behind, among, front].flat() : [...some(among), ...front];
     let next = 0;
     (function part() {
       if (mine !== turn) { return; }
       const until = performance.now() + PART_MS;
       for (; next < order.length && (next % 50 || performance.now() < until); next++) {
-        const i = order[next], front = data.front[i] && seen[i];
-        pen.globalAlpha = !seen[i] ? 0.05 : front ? 0.9 : count > 2000 ? 0.12 : 0.4;
-        way(pen, ways, i, seen[i] ? tints[i] : pale, front ? 1.6 : 1);
+        const i = order[next], best = data.front[i] && seen[i];
+        pen.globalAlpha = !seen[i] ? 0.05 : best ? 0.9 : count > 2000 ? 0.12 : 0.4;
+        way(pen, i, seen[i] ? tints[i] : pale, best ? 1.6 : 1);
       }
       pen.globalAlpha = 1;
       const over = next === order.length;
-      if (over && chosen >= 0) { way(pen, ways, chosen, colour("--mark"), 3); }
+      if (over && chosen >= 0) { way(pen, chosen, colour("--mark"), 3); }
       axes.forEach((axis, a) => drawAxis(pen, axis, a, top, bottom, gap));
       byId("lines").dataset.drawn = over ? "all" : "some";
       if (!over) { requestAnimationFrame(part); }
     })();
   }
 
-  function way(pen, ways, i, stroke, width) {
+  // As many of `each`, evenly, as were drawn within a frame: while one drags, the others wait for the end of it.
+  function some(each) {
+    const step = Math.max(1, Math.ceil(each.length / most));
+    return each.filter((_, n) => n % step === 0);
+  }
+
+  function way(pen, i, stroke, width) {
     pen.strokeStyle = stroke;
     pen.lineWidth = width;
     pen.beginPath();
@@ -316,12 +331,16 @@ SCRIPT = r"""
   function redraw() {
     if (due) { return; }
     due = true;
-    requestAnimationFrame(() => {
+    requestAnimationFrame((begun) => {
       due = false;
       const seen = every.filter(visible).length;
       byId("count").textContent = seen + " of " + count + " plans shown";
       scatter();
       lines();
+      if (drag === null) { return; }
+      requestAnimationFrame((now) => {
+        most = Math.min(Math.max(most * (now - begun < FRAME_MS ? 1.25 : 0.8), 200), count);
+      });
     });
   }
 """

@@ -156,8 +156,8 @@ def test_a_click_rings_the_point_below_it_on_phones_and_walls(shown: Page, pages
 @pytest.mark.soak
 @pytest.mark.machine
 def test_ten_thousand_plans_stay_smooth_while_one_drags(shown: Page, pages: dict[str, Path]) -> None:
-    """Frames are counted from the press of the button to its release: most come at least ten times a second, without
-    a graphics card."""
+    """Frames are counted from the press of the button to its release: most come at least fifteen times a second,
+    without a graphics card."""
     page = opened(shown, pages["many"])
     left, top, _, high = box(page, "lines")
     across, start, end = left + 60, top + 62, top + high - 22
@@ -178,7 +178,7 @@ def test_ten_thousand_plans_stay_smooth_while_one_drags(shown: Page, pages: dict
     page.run("cancelAnimationFrame(window.going_)")
     gaps = page.run("window.frames_.slice(1).map((at, i) => at - window.frames_[i])")
     print(f"{len(gaps)} frames in {sum(gaps) / 1e3:.1f} s, the longest {max(gaps):.0f} ms")
-    assert len(gaps) >= moves / 2 and sorted(gaps)[len(gaps) // 2] < 100
+    assert len(gaps) >= moves / 2 and sorted(gaps)[len(gaps) // 2] < 67
 
 
 def test_keys_do_all_of_it(shown: Page, pages: dict[str, Path]) -> None:
