@@ -66,12 +66,6 @@ def make_bundle(folder: Path, name: str, model: str, topo: str, limits: Iterable
     card.unlink(missing_ok=True)
 
 
-def make_bundles(model: str, folder: Path) -> None:
-    """A bundle of `model` for each of the mappings."""
-    for mapping, limits in MAPPINGS.items():
-        make_bundle(folder, f"{model}-{mapping}", MODELS[model], "sg2042", limits)
-
-
 def make_small(folder: Path) -> None:
     """A bundle of a pipeline with four stages in one node."""
     make_bundle(folder, "vit_small", CARD.name, "sg2042", ("--stages", 4, "--replicas", 1))
@@ -103,11 +97,12 @@ def make_cpp(folder: Path) -> None:
     shutil.rmtree(bundle)
 
 
-def run_part(model: str) -> Part:
-    """The part that runs the bundles of `model`."""
-    bundles = sorted(f"{model}-{mapping}" for mapping in MAPPINGS)
-    checks = tuple(f"{name}: {what}" for name in bundles for what in ("outputs", "CPUs", "memory nodes"))
-    return Part(f"run-{model}", "bundles.py", checks, partial(make_bundles, model), limit_s=3600, needs=("install",))
+def run_part(model: str, mapping: str) -> Part:
+    """The part that runs a bundle of `model` in one of the mappings."""
+    name = f"{model}-{mapping}"
+    prepare = partial(make_bundle, name=name, model=MODELS[model], topo="sg2042", limits=MAPPINGS[mapping])
+    checks = tuple(f"run-{name}: {what}" for what in ("outputs", "CPUs", "memory nodes"))
+    return Part(f"run-{name}", "bundle.py", checks, prepare, needs=("install",))
 
 
 def _part(
@@ -121,7 +116,7 @@ PARTS = (
     _part(
         "lean", ("commands without their packages say so", "a bundle's plan is simulated and checked"), make_small, 1200
     ),
-    *map(run_part, MODELS),
+    *(run_part(model, mapping) for model in MODELS for mapping in MAPPINGS),
     _part("remap", ("half: refused", "half: --remap"), make_others, 1800, (*EVERY, "boot0-nonuma")),
     Part("cpp", "cpp.py", ("C++ export: outputs", "C++ export: CPUs"), make_cpp, boards=("boot0",)),
     _part("kill", ("a worker is killed", "mapper is killed"), make_small, 1800),

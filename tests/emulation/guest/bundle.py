@@ -1,4 +1,4 @@
-"""Runs the bundles of its folder and compares outputs, CPUs and memory with their plans; standard library only."""
+"""Runs the bundle in its folder and compares outputs, CPUs and memory with the plan; standard library only."""
 
 from __future__ import annotations
 
@@ -16,16 +16,11 @@ ITEMS, WARMUP = 4, 16
 
 
 def main() -> None:
-    """All bundles, one after the other."""
-    for bundle in sorted(Path.cwd().glob("*.bundle")):
-        run(bundle)
-
-
-def run(bundle: Path) -> None:
-    """Runs a bundle and reports three checks."""
-    plan, name = planned(bundle), bundle.stem
-    with check(f"{name}: outputs") as told:
-        output = OUT / f"{name}.json"
+    """Reports three checks."""
+    (bundle,) = Path.cwd().glob("*.bundle")
+    plan, part = planned(bundle), f"run-{bundle.stem}"
+    with check(f"{part}: outputs") as told:
+        output = OUT / f"{bundle.stem}.json"
         ended = watched.run(plan, [bundle, "--items", ITEMS, "--warmup", WARMUP, "--json", "-o", output])
         told.require(ended.code == 0, f"exit {ended.code}: {ended.err}")
         measured = json.loads(output.read_text())
@@ -34,13 +29,13 @@ def run(bundle: Path) -> None:
         told.detail = (f"{ITEMS} items identical to {measured['compared_with']}, that near the bundle's sample; torch "
                        f"{measured['torch']}; workers there after {ended.there_s:.0f} s")  # fmt: skip
     pus = {(worker["stage"], worker["replica"]): worker["pus"] for worker in measured["workers"]}
-    with check(f"{name}: CPUs") as told:
+    with check(f"{part}: CPUs") as told:
         seen = sorted(ended.seen)
         told.require(sorted(pus) == sorted(plan) == seen, f"workers {sorted(pus)}, seen {seen}")
         placement.check_cpus(told, plan, pus, ended.seen)
         threads = sum(len(seen.cpus) for seen in ended.seen.values())
         told.detail = f"{len(plan)} workers with {threads} threads on {sum(map(len, pus.values()))} CPUs, as planned"
-    with check(f"{name}: memory nodes") as told:
+    with check(f"{part}: memory nodes") as told:
         nodes = placement.node_map(told, plan, pus)
         distances = json.loads((bundle / "plan.json").read_text())["machine"]["distances"]
         placement.check_distances(told, distances, nodes)
