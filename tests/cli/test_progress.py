@@ -65,7 +65,7 @@ def test_the_newest_rates_are_shown_as_far_back_as_there_is_room(columns: int) -
 
 
 @pytest.mark.machine
-@pytest.mark.parametrize("columns", [40, 60])
+@pytest.mark.parametrize("columns", [pytest.param(40, marks=pytest.mark.soak), 60])
 def test_a_run_shows_its_rate_in_one_line(columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert mapper("plan", "--model", TINY, "--topo", "host", "-o", "plan.json").code == 0

@@ -79,7 +79,7 @@ def colours(png: bytes) -> Any:
     return image.imread(io.BytesIO(png), format="png")[..., :3]
 
 
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("width", [390, 1280, 3840])
 @pytest.mark.parametrize("name", ["many", "few", "hostile"])
 def test_it_is_drawn_without_complaint_and_asks_for_nothing(
