@@ -151,6 +151,7 @@ ANSWERS = r"""
   strip.addEventListener("pointerdown", grab);
   strip.addEventListener("pointermove", (event) => pull(event, false));
   strip.addEventListener("pointerup", (event) => pull(event, true));
+  strip.addEventListener("pointercancel", (event) => pull(event, true));
   strip.addEventListener("keydown", (event) => {
     const last = axes.length - 1;
     if (event.key === "ArrowRight") { active = Math.min(active + 1, last); redraw(); }

@@ -24,6 +24,7 @@ main { display: flex; flex-wrap: wrap; gap: 1.5em; }
 #strip { overflow-x: auto; margin-top: 1em; }
 #lines { height: 24em; min-width: 100%; }
 canvas { display: block; width: 100%; height: 100%; touch-action: pan-y; }
+#lines { touch-action: pan-x; }
 canvas:focus-visible, button:focus-visible, select:focus-visible {
   outline: 3px solid var(--mark); outline-offset: 2px;
 }

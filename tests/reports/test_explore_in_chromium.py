@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -112,6 +113,15 @@ def test_all_plans_are_there_and_a_click_shows_the_command_of_one(shown: Page, p
     assert page.run(HEAD) + page.run(COMMAND) in heads, "where there is nothing, nothing changes"
 
 
+def within(page: Page, from_: float, to: float) -> int:
+    """How many plans lie between two shares of the first axis."""
+    rows = page.run("JSON.parse(document.getElementById('rows').textContent).fields[0]")
+    assert rows["key"] == "elements_per_s"
+    values = [math.log10(value) for value in rows["values"]]
+    low, high = min(values), max(values)
+    return sum(low + (high - low) * from_ <= value <= low + (high - low) * to for value in values)
+
+
 def test_a_range_on_an_axis_leaves_the_plans_within(shown: Page, pages: dict[str, Path]) -> None:
     page = opened(shown, pages["many"])
     left, top, _, high = box(page, "lines")
@@ -121,15 +131,29 @@ def test_a_range_on_an_axis_leaves_the_plans_within(shown: Page, pages: dict[str
     page.ask("Input.dispatchMouseEvent", type="mouseMoved", x=across, y=to, button="left", buttons=1)
     page.ask("Input.dispatchMouseEvent", type="mouseReleased", x=across, y=to, button="left", clickCount=1)
     page.run(DRAWN)
-    rows = page.run("JSON.parse(document.getElementById('rows').textContent).fields[0]")
-    assert rows["key"] == "elements_per_s"
-    import math
+    assert page.run(COUNT) == pytest.approx(within(page, 0.5, 0.8), rel=0.03) and 0 < page.run(COUNT) < PLANS
+    page.run("document.getElementById('all').click()")
+    page.run(DRAWN)
+    page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert page.run(COUNT) == PLANS
 
-    values = [math.log10(value) for value in rows["values"]]
-    low, high_ = min(values), max(values)
-    within = [low + (high_ - low) * share for share in (0.5, 0.8)]
-    expected = sum(within[0] <= value <= within[1] for value in values)
-    assert page.run(COUNT) == pytest.approx(expected, rel=0.03) and 0 < page.run(COUNT) < PLANS
+
+def test_a_finger_on_an_axis_chooses_and_then_all_is_drawn(shown: Page, pages: dict[str, Path]) -> None:
+    page = opened(shown, pages["many"], 390)
+    page.run("document.getElementById('lines').scrollIntoView()")
+    left, top, _, high = box(page, "lines")
+    across, start, end = left + 60, top + 62, top + high - 22
+    middle = (start + end) / 2
+
+    def touch(kind: str, *y: float) -> None:
+        page.ask("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": across, "y": each} for each in y])
+
+    touch("touchStart", start)
+    for step in range(1, 9):
+        touch("touchMove", start + (middle - start) * step / 8)
+    touch("touchEnd")
+    page.run(DRAWN)
+    assert page.run(COUNT) == pytest.approx(within(page, 0.5, 1.0), rel=0.03)
     page.run("document.getElementById('all').click()")
     page.run(DRAWN)
     page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
