@@ -14,7 +14,7 @@ SCRIPT = r"""
   const PART_MS = 12, FRAME_MS = 40, NEAR = 14, CELL = 16, WIDEST = 24, FEW = 8;
   const shown = new Uint8Array(count).fill(1);
   let chosen = -1, places = null, grid = new Map(), tints = [];
-  let axes = [], active = 0, drag = null, turn = 0, due = false, ways = [], waysOf = "", most = 1000;
+  let axes = [], active = 0, drag = null, turn = 0, due = false, most = 1000;
 
   // values on axes
 
@@ -209,11 +209,7 @@ SCRIPT = r"""
     }
   }
 
-  function dot(pen, i, radius) {  // squares while one drags: they are drawn sooner
-    if (drag !== null) {
-      pen.rect(places[2 * i] - radius, places[2 * i + 1] - radius, 2 * radius, 2 * radius);
-      return;
-    }
+  function dot(pen, i, radius) {
     pen.moveTo(places[2 * i] + radius, places[2 * i + 1]);
     pen.arc(places[2 * i], places[2 * i + 1], radius, 0, 2 * Math.PI);
   }
@@ -256,11 +252,7 @@ SCRIPT = r"""
       axis.at = (value) => bottom - (bottom - top) * (value - low) / (high - low);
       axis.back = (py) => low + (high - low) * (bottom - py) / (bottom - top);
     });
-    const layout = [width, height, ...axes.map((axis) => axis.field.key)].join(" ");
-    if (layout !== waysOf) {
-      ways = axes.map((axis) => Float32Array.from(every, (i) => axis.at(number(axis.field, i))));
-      waysOf = layout;
-    }
+    const ways = axes.map((axis) => Float32Array.from(every, (i) => axis.at(number(axis.field, i))));
     const mine = ++turn, pale = colour("--line"), seen = every.map(visible);
     const behind = every.filter((i) => !seen[i]), among = every.filter((i) => seen[i] && !data.front[i]);
     const front = every.filter((i) => seen[i] && data.front[i]);
@@ -272,11 +264,11 @@ SCRIPT = r"""
       for (; next < order.length && (next % 50 || performance.now() < until); next++) {
         const i = order[next], best = data.front[i] && seen[i];
         pen.globalAlpha = !seen[i] ? 0.05 : best ? 0.9 : count > 2000 ? 0.12 : 0.4;
-        way(pen, i, seen[i] ? tints[i] : pale, best ? 1.6 : 1);
+        way(pen, ways, i, seen[i] ? tints[i] : pale, best ? 1.6 : 1);
       }
       pen.globalAlpha = 1;
       const over = next === order.length;
-      if (over && chosen >= 0) { way(pen, chosen, colour("--mark"), 3); }
+      if (over && chosen >= 0) { way(pen, ways, chosen, colour("--mark"), 3); }
       axes.forEach((axis, a) => drawAxis(pen, axis, a, top, bottom, gap));
       byId("lines").dataset.drawn = over ? "all" : "some";
       if (!over) { requestAnimationFrame(part); }
@@ -289,7 +281,7 @@ SCRIPT = r"""
     return each.filter((_, n) => n % step === 0);
   }
 
-  function way(pen, i, stroke, width) {
+  function way(pen, ways, i, stroke, width) {
     pen.strokeStyle = stroke;
     pen.lineWidth = width;
     pen.beginPath();

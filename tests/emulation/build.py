@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.emulation import apt, guestroot
@@ -71,7 +72,7 @@ def build(cache: Cache, tell: Callable[[str], None]) -> None:
     """
     makers = {"tools": _make_tools, "kernel": _make_kernel, "root.ext4": _make_root}
     cache.folder.mkdir(parents=True, exist_ok=True)
-    with _alone(cache.folder / "lock"):
+    with alone(cache):
         for number, (part, make) in enumerate(makers.items(), start=1):
             key = part_key(part)
             if cache.made(part, key):
@@ -79,12 +80,17 @@ def build(cache: Cache, tell: Callable[[str], None]) -> None:
             require_prerequisites(missing_packages())
             tell(f"{number} of {len(makers)}: {part}")
             started = time.monotonic()
-            with tempfile.TemporaryDirectory(prefix="build.", dir=cache.folder) as work:
-                made = Path(work) / "made"
-                make(cache, Path(work), made)
-                _replace(cache.folder / part, made)
-            (cache.folder / f"{part}.key").write_text(key, encoding="utf-8")
+            keep(cache, part, key, partial(make, cache))
             tell(f"{part} took {time.monotonic() - started:.0f} s")
+
+
+def keep(cache: Cache, part: str, key: str, make: Callable[[Path, Path], None]) -> None:
+    """Makes `part` anew and keeps it with its `key`: `make` is given a folder to work in and where to leave it."""
+    with tempfile.TemporaryDirectory(prefix="build.", dir=cache.folder) as work:
+        made = Path(work) / "made"
+        make(Path(work), made)
+        _replace(cache.folder / part, made)
+    (cache.folder / f"{part}.key").write_text(key, encoding="utf-8")
 
 
 def built(cache: Cache) -> Cache:
@@ -138,8 +144,8 @@ def _replace(place: Path, made: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Holds the lock in `path`, waiting for whoever holds it."""
-    with path.open("w") as file:
+def alone(cache: Cache) -> Iterator[None]:
+    """Holds the lock of the cache, waiting for whoever holds it."""
+    with (cache.folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -6,12 +6,12 @@ start each other by their paths; nothing is installed.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import tempfile
+from functools import partial
 from pathlib import Path
 
 from tests.emulation import apt
+from tests.emulation.build import Cache, alone, keep
 from tests.emulation.prerequisites import Unprepared, cache_folder, missing_packages, require_prerequisites
 
 COMPILER = ("base-files", "dash", "coreutils", "g++-riscv64-linux-gnu", "cmake", "make")
@@ -60,20 +60,17 @@ def compile_export(project: Path) -> Path:
 
 def _made(name: str, packages: tuple[str, ...]) -> Path:
     """The folder of the cache with `packages` unpacked, made where it is missing."""
-    folder, stamp = cache_folder() / name, cache_folder() / f"{name}.key"
-    wanted = " ".join((apt.SUITE, *packages))
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
-        return folder
-    require_prerequisites(missing_packages())
-    architecture = apt.host_architecture() if packages is COMPILER else "riscv64"
-    shutil.rmtree(folder, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix="build.", dir=cache_folder()) as work:
-        made = Path(work) / "made"
-        apt.unpack(packages, architecture, made, Path(work))
-        for missing in ("dev", "project", "sysroot", "tmp"):
-            (made / missing).mkdir(exist_ok=True)
-        if not (made / "usr/bin/sh").exists():
-            (made / "usr/bin/sh").symlink_to("dash")
-        made.replace(folder)
-    stamp.write_text(wanted, encoding="utf-8")
-    return folder
+    cache, key = Cache(cache_folder()), " ".join((apt.SUITE, *packages))
+    with alone(cache):
+        if not cache.made(name, key):
+            require_prerequisites(missing_packages())
+            keep(cache, name, key, partial(_unpack, packages))
+    return cache.folder / name
+
+
+def _unpack(packages: tuple[str, ...], work: Path, made: Path) -> None:
+    apt.unpack(packages, apt.host_architecture() if packages is COMPILER else "riscv64", made, work)
+    for missing in ("dev", "project", "sysroot", "tmp"):
+        (made / missing).mkdir(exist_ok=True)
+    if not (made / "usr/bin/sh").exists():
+        (made / "usr/bin/sh").symlink_to("dash")

@@ -122,6 +122,14 @@ def within(page: Page, from_: float, to: float) -> int:
     return sum(low + (high - low) * from_ <= value <= low + (high - low) * to for value in values)
 
 
+def all_are_shown_again(page: Page) -> None:
+    """Presses the button for it, and looks."""
+    page.run("document.getElementById('all').click()")
+    page.run(DRAWN)
+    page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert page.run(COUNT) == PLANS
+
+
 def test_a_range_on_an_axis_leaves_the_plans_within(shown: Page, pages: dict[str, Path]) -> None:
     page = opened(shown, pages["many"])
     left, top, _, high = box(page, "lines")
@@ -132,10 +140,7 @@ def test_a_range_on_an_axis_leaves_the_plans_within(shown: Page, pages: dict[str
     page.ask("Input.dispatchMouseEvent", type="mouseReleased", x=across, y=to, button="left", clickCount=1)
     page.run(DRAWN)
     assert page.run(COUNT) == pytest.approx(within(page, 0.5, 0.8), rel=0.03) and 0 < page.run(COUNT) < PLANS
-    page.run("document.getElementById('all').click()")
-    page.run(DRAWN)
-    page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    assert page.run(COUNT) == PLANS
+    all_are_shown_again(page)
 
 
 def test_a_finger_on_an_axis_chooses_and_then_all_is_drawn(shown: Page, pages: dict[str, Path]) -> None:
@@ -154,10 +159,7 @@ def test_a_finger_on_an_axis_chooses_and_then_all_is_drawn(shown: Page, pages: d
     touch("touchEnd")
     page.run(DRAWN)
     assert page.run(COUNT) == pytest.approx(within(page, 0.5, 1.0), rel=0.03)
-    page.run("document.getElementById('all').click()")
-    page.run(DRAWN)
-    page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    assert page.run(COUNT) == PLANS
+    all_are_shown_again(page)
 
 
 @pytest.mark.parametrize("width", [390, 3840])

@@ -15,12 +15,6 @@ from torch.distributed.elastic.rendezvous import (
 from mapper.execution.hosts.store import RENDEZVOUS, register, tcp_store
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 def handler(port: int, serve: bool) -> RendezvousHandler:
     register()
     return rendezvous_handler_registry.create_handler(
@@ -30,9 +24,8 @@ def handler(port: int, serve: bool) -> RendezvousHandler:
 
 
 def test_what_one_host_writes_another_reads_without_libuv() -> None:
-    port = free_port()
-    front = tcp_store("127.0.0.1", port, serve=True, timeout_s=5, world=2)
-    other = tcp_store("127.0.0.1", port, serve=False, timeout_s=5, world=2)
+    front = tcp_store("127.0.0.1", 0, serve=True, timeout_s=5, world=2)
+    other = tcp_store("127.0.0.1", front.port, serve=False, timeout_s=5, world=2)
     front.set("plan", "abc")
     assert other.get("plan") == b"abc"
     assert not front.libuvBackend and not other.libuvBackend
@@ -41,7 +34,7 @@ def test_what_one_host_writes_another_reads_without_libuv() -> None:
 def test_the_launcher_meets_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     register()  # a second time changes nothing
-    met = handler(free_port(), serve=True).next_rendezvous()
+    met = handler(0, serve=True).next_rendezvous()
     assert (met.rank, met.world_size) == (0, 1)
     assert met.bootstrap_store_info is not None and met.bootstrap_store_info.master_addr == "127.0.0.1"
 
