@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mapper.reports.table import Table
 from tests.emulation.board import SLOWER
 from tests.emulation.boot import CONSOLE, Ended
 from tests.emulation.parts import Part
@@ -82,14 +83,12 @@ def table(boots: Sequence[Booted]) -> str:
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for line in lines:
         rows.setdefault((line.part, line.check), {})[line.board] = _cell(line)
-    cells = [["check", *boards]]
-    for (part, check), row in rows.items():
-        name = check if check.startswith(f"{part}: ") else f"{part}: {check}"
-        cells.append([name, *(row.get(board, "-") for board in boards)])
-    cells.append(["boot to power-off", *(_ended(boots, board) for board in boards)])
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    text.insert(1, "  ".join("-" * width for width in widths))
+    cells = [
+        (check if check.startswith(f"{part}: ") else f"{part}: {check}", *(row.get(board, "-") for board in boards))
+        for (part, check), row in rows.items()
+    ]
+    cells.append(("boot to power-off", *(_ended(boots, board) for board in boards)))
+    text = Table(("check", *boards), tuple(cells), indent="").lines()
     failed = [line for line in lines if not line.passed]
     head = f"{len(lines) - len(failed)} of {len(lines)} checks passed on {len(boards)} boards. {NOTICE}"
     return "\n".join([head, "", *text, *(f"FAILED on {f.board}: {f.check}: {f.detail}" for f in failed)])

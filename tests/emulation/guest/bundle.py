@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import placement
@@ -11,8 +10,7 @@ import watched
 from planned import planned
 from report import check
 
-OUT = Path(os.environ["MAPPER_OUT"])
-ITEMS, WARMUP = 4, 16
+ITEMS = 4
 
 
 def main() -> None:
@@ -20,15 +18,12 @@ def main() -> None:
     (bundle,) = Path.cwd().glob("*.bundle")
     plan, part = planned(bundle), f"run-{bundle.stem}"
     with check(f"{part}: outputs") as told:
-        output = OUT / f"{bundle.stem}.json"
-        ended = watched.run(plan, [bundle, "--items", ITEMS, "--warmup", WARMUP, "--json", "-o", output])
-        told.require(ended.code == 0, f"exit {ended.code}: {ended.err}")
-        measured = json.loads(output.read_text())
-        told.require(json.loads(ended.out) == measured, "--json says something else than -o")
-        told.require(measured["outputs_identical"] and measured["items_compared"] == ITEMS, f"{measured}")
+        warmup = max(ITEMS, *(1 + replica for _, replica in plan))  # every replica computes
+        ended, measured = watched.measured(told, plan, bundle, "--items", ITEMS, "--warmup", warmup)
+        told.require(measured["items_compared"] == ITEMS, f"{measured}")
         told.detail = (f"{ITEMS} items identical to {measured['compared_with']}, that near the bundle's sample; torch "
                        f"{measured['torch']}; workers there after {ended.there_s:.0f} s")  # fmt: skip
-    pus = {(worker["stage"], worker["replica"]): worker["pus"] for worker in measured["workers"]}
+    pus = watched.pus(measured)
     with check(f"{part}: CPUs") as told:
         seen = sorted(ended.seen)
         told.require(sorted(pus) == sorted(plan) == seen, f"workers {sorted(pus)}, seen {seen}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 import kernel
@@ -12,8 +10,6 @@ import watched
 from commands import mapper
 from planned import planned
 from report import check
-
-OUT = Path(os.environ["MAPPER_OUT"])
 
 
 def main() -> None:
@@ -36,13 +32,9 @@ def place(bundle: Path) -> None:
     """With --remap every worker gets cores in as many clusters, and the outputs are right."""
     plan = planned(bundle)
     with check(f"{bundle.stem}: --remap") as told:
-        output = OUT / f"{bundle.stem}.json"
-        ended = watched.run(plan, [bundle, "--remap", "--items", 4, "--json", "-o", output])
-        told.require(ended.code == 0, f"exit {ended.code}: {ended.err}")
-        measured = json.loads(output.read_text())
-        told.require(measured["outputs_identical"], f"{measured}")
+        ended, measured = watched.measured(told, plan, bundle, "--remap", "--items", 4)
         told.require(any("--remap" in note for note in measured["notes"]), f"{measured['notes']}")
-        pus = {(worker["stage"], worker["replica"]): worker["pus"] for worker in measured["workers"]}
+        pus = watched.pus(measured)
         placement.check_cpus(told, plan, pus, ended.seen)
         nodes = {node for node, cpus in kernel.nodes().items() for own in pus.values() if cpus & set(own)}
         told.detail = f"{len(plan)} workers on {len(nodes)} node(s), outputs identical"

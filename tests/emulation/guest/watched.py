@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import workers
 from planned import Worker
-from report import Failed
+from report import Failed, Told
 from workers import Place, Seen
 
 STEP_S = 2.0
@@ -48,6 +52,25 @@ def run(
         return Watched(code, out.read(), err.read(), seen, there_s)
 
 
+def measured(
+    told: Told, plan: Mapping[Place, Worker], bundle: Path, *arguments: object
+) -> tuple[Watched, dict[str, Any]]:
+    """Runs the bundle and gives what it measured. Requires that it ended well, that the outputs were identical to the
+    unsplit program's, and that --json says what the file says."""
+    output = Path(os.environ["MAPPER_OUT"], f"{bundle.stem}.json")
+    ended = run(plan, [bundle, *arguments, "--json", "-o", output])
+    told.require(ended.code == 0, f"exit {ended.code}: {ended.err}")
+    found = json.loads(output.read_text())
+    told.require(json.loads(ended.out) == found, "--json says something else than -o")
+    told.require(found["outputs_identical"], f"{found}")
+    return ended, found
+
+
+def pus(measured: Mapping[str, Any]) -> dict[Place, list[int]]:
+    """The CPUs that each worker had, as it read them back."""
+    return {(worker["stage"], worker["replica"]): worker["pus"] for worker in measured["workers"]}
+
+
 def _watch(
     process: subprocess.Popen[bytes], plan: Mapping[Place, Worker], once: Once | None, limit_s: float
 ) -> tuple[dict[Place, Seen], float]:
@@ -56,7 +79,8 @@ def _watch(
     began, there_s = time.monotonic(), 0.0
     while process.poll() is None:
         if time.monotonic() > began + limit_s:
-            raise Failed(f"mapper run did not end within {limit_s:g} s; {len(seen)} of {len(plan)} workers were seen")
+            doing = "; ".join(f"{at} {workers.doing(worker.pid)}" for at, worker in sorted(seen.items()))
+            raise Failed(f"mapper run did not end within {limit_s:g} s; {len(seen)} of {len(plan)} workers: {doing}")
         for at, pid in workers.workers(process.pid).items():
             workers.look_at(seen.setdefault(at, Seen(pid)))
         if seen.keys() == plan.keys():

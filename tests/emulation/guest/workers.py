@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,20 @@ def pages(pid: int) -> dict[str, dict[int, int]]:
             for node, count in re.findall(r"\bN(\d+)=(\d+)", line):
                 nodes[int(node)] = nodes.get(int(node), 0) + int(count)
     return found
+
+
+def doing(pid: int) -> str:
+    """What the threads of a process do: how many are in which state and wait in what, and CPU seconds of all."""
+    states: dict[str, int] = {}
+    ticks = 0
+    for task in PROC.glob(f"{pid}/task/[0-9]*"):
+        state, *numbers = _text(task / "stat").rpartition(")")[2].split() or ["gone"]
+        ticks += sum(map(int, numbers[10:12]))
+        where = _text(task / "wchan")
+        what = f"{state} {where}" if where not in ("", "0") else state
+        states[what] = states.get(what, 0) + 1
+    counted = ", ".join(f"{count} {what}" for what, count in sorted(states.items()))
+    return f"{counted}, {ticks / os.sysconf('SC_CLK_TCK'):.1f} s"
 
 
 def of_mapper() -> list[str]:
