@@ -130,7 +130,7 @@ def test_the_table_has_a_row_a_check_and_a_column_a_board() -> None:
     assert lines[0].startswith("1 of 2 checks passed on 2 boards. ")
     assert "nothing about performance" in lines[0]
     assert [word for word in lines[2].split("  ") if word.strip()] == ["check", "boot0", "boot8"]
-    assert [word.strip() for word in lines[4].split("  ") if word.strip()] == [
+    assert [word.strip() for word in lines[3].split("  ") if word.strip()] == [
         "run: it runs",
         "passed, 3 s",
         "FAILED, 4 s",
