@@ -18,15 +18,17 @@ CLUSTERS = (0, 4, 16, 20, 8, 12, 24, 28, 32, 36, 48, 52, 40, 44, 56, 60)
 """The first hart of each cluster, in the order of the cpu-map."""
 
 DISTANCES = ((10, 15, 25, 30), (15, 10, 30, 25), (25, 30, 10, 15), (30, 25, 15, 10))
-TIMEBASE_HZ = 50_000_000
-"""What the harts' clock counts a second by the SG2042's device tree."""
+TIMEBASE_HZ = 500_000_000
+"""What the harts' clock counts a second by the device tree: on the SG2042 50,000,000."""
 
 COUNTED_HZ = 10_000_000
 """What the emulator counts a second."""
 
 SLOWER = TIMEBASE_HZ / COUNTED_HZ
 """Seconds of the host in one of the guest. Otherwise the ticks of 64 busy harts alone would take all of a small host,
-and whatever waits a while for others would give up here."""
+and whatever waits a while for others would give up here. A hart that wakes after a tick was due sets the clock right
+under a lock that goes from hart to hart in the order of asking: at ten times this pace the next tick is due before the
+next hart gets a core of the host, so that all of them can be busy with that for ever."""
 
 LINE_BYTES = 64
 L1_BYTES, L1_SETS = 65536, 512

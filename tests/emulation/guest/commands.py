@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from report import Failed
 
-LIMIT_S = 360.0
-"""Of the guest's time, of which one is five of the host's. Importing torch takes minutes where the host is busy."""
+LIMIT_S = 36.0
+"""Of the guest's time, of which one is fifty of the host's. Importing torch takes minutes where the host is busy."""
 
 
 @dataclass(frozen=True)

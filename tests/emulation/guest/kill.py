@@ -14,7 +14,7 @@ from report import Told, check
 from workers import Place, Seen
 
 MANY = 1_000_000
-GONE_S = 120
+GONE_S = 12
 """How long the last process may take to be gone; on a board it is less than a second."""
 
 
@@ -49,7 +49,7 @@ def nothing_is_left(told: Told) -> str:
     began = time.monotonic()
     while left := workers.of_mapper():
         told.require(time.monotonic() - began < GONE_S, f"left after {GONE_S} s: {'; '.join(left)}")
-        time.sleep(0.2)
+        time.sleep(0.02)
     took = time.monotonic() - began
     shared = sorted(path.name for path in Path("/dev/shm").iterdir())
     told.require(not shared, f"/dev/shm holds {shared}")

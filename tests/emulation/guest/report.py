@@ -42,7 +42,7 @@ def check(name: str) -> Iterator[Told]:
         told.detail = f"{error}" if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
         if not isinstance(error, Failed):
             traceback.print_exc()
-    seconds = round(time.monotonic() - started, 1)
+    seconds = round(time.monotonic() - started, 3)
     write({"check": name, "passed": passed, "detail": told.detail, "seconds": seconds})
     print(f"{'passed' if passed else 'FAILED'}: {name}: {told.detail}", flush=True)
 

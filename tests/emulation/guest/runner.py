@@ -49,7 +49,7 @@ def run(part: Listed) -> bool:
         stopped = f"not done after {part['limit_s']:g} s of the guest's time"
         reason = stopped if over else f"its script ended with {code}"
         print(end=f"{name}| ")
-        write({"check": f"{name}: its script", "passed": False, "detail": reason, "seconds": round(seconds, 1)})
+        write({"check": f"{name}: its script", "passed": False, "detail": reason, "seconds": round(seconds, 3)})
     return not over and not code
 
 

@@ -17,7 +17,7 @@ from planned import Worker
 from report import Failed, Told
 from workers import Place, Seen
 
-STEP_S = 2.0
+STEP_S = 0.2
 Once = Callable[[int, dict[Place, Seen]], None]
 """Given the process of mapper, and what was seen of its workers."""
 
@@ -35,7 +35,7 @@ class Watched:
 
 
 def run(
-    plan: Mapping[Place, Worker], arguments: list[object], once: Once | None = None, limit_s: float = 1500
+    plan: Mapping[Place, Worker], arguments: list[object], once: Once | None = None, limit_s: float = 150
 ) -> Watched:
     """Runs `mapper run ARGUMENTS`, which starts the workers of `plan`, and looks at them until it ends. When all
     compute, `once` is called. Raises: Failed when it does not end in time."""
