@@ -66,9 +66,9 @@ def measured(
     return ended, found
 
 
-def pus(measured: Mapping[str, Any]) -> dict[Place, list[int]]:
+def pus(measurement: Mapping[str, Any]) -> dict[Place, list[int]]:
     """The CPUs that each worker had, as it read them back."""
-    return {(worker["stage"], worker["replica"]): worker["pus"] for worker in measured["workers"]}
+    return {(worker["stage"], worker["replica"]): worker["pus"] for worker in measurement["workers"]}
 
 
 def _watch(
