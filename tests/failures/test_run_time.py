@@ -212,7 +212,7 @@ def started(arguments: list[str], **options: object) -> subprocess.Popen[str]:
     )  # type: ignore[call-overload,no-any-return]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 def test_workers_of_a_parent_that_is_killed_go_too(number: signal.Signals) -> None:
     with started(["-c", STREAM]) as parent:
         assert parent.stdout is not None

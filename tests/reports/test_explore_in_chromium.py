@@ -81,7 +81,7 @@ def colours(png: bytes) -> Any:
 
 
 @pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.soak)])
-@pytest.mark.parametrize("width", [390, 1280, 3840])
+@pytest.mark.parametrize("width", [390, 1280, pytest.param(3840, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("name", ["many", "few", "hostile"])
 def test_it_is_drawn_without_complaint_and_asks_for_nothing(
     shown: Page, pages: dict[str, Path], name: str, width: int, dark: bool
