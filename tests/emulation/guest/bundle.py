@@ -18,8 +18,7 @@ def main() -> None:
     (bundle,) = Path.cwd().glob("*.bundle")
     plan, part = planned(bundle), f"run-{bundle.stem}"
     with check(f"{part}: outputs") as told:
-        warmup = max(ITEMS, *(1 + replica for _, replica in plan))  # every replica computes
-        ended, measured = watched.measured(told, plan, bundle, "--items", ITEMS, "--warmup", warmup)
+        ended, measured = watched.measured(told, plan, bundle, ITEMS)
         told.require(measured["items_compared"] == ITEMS, f"{measured}")
         told.detail = (f"{ITEMS} items identical to {measured['compared_with']}, that near the bundle's sample; torch "
                        f"{measured['torch']}; workers there after {ended.there_s:.0f} s")  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import kernel
 from planned import Worker
 from report import Told
-from workers import Place, Seen
+from workers import RINGS, WEIGHTS, Place, Seen
 
 SHARED_PAGES = 4
 """Pages of what all workers share (counters, semaphores) that may be on any node."""
@@ -67,13 +67,13 @@ def check_memory(told: Told, plan: Mapping[Place, Worker], nodes: Mapping[int, i
     """Requires that weights and rings are on the planned nodes, as far as each worker has touched them."""
     weights = rings = 0
     for at, worker in plan.items():
-        for name, wanted, spare in (("mapper-weights", worker.weights, 0), ("mapper", worker.rings, SHARED_PAGES)):
+        for name, wanted, spare in ((WEIGHTS, worker.weights, 0), (RINGS, worker.rings, SHARED_PAGES)):
             pages = seen[at].pages.get(name, {})
             right = {nodes[number] for number in wanted}
             told.require(pages, f"worker {at} has touched nothing of {name}")
             wrong = sum(count for node, count in pages.items() if node not in right)
             told.require(wrong <= spare, f"worker {at}: {name} is on {pages}, not on nodes {right}")
-            if name == "mapper":
+            if name == RINGS:
                 rings += sum(pages.values()) - wrong
             else:
                 weights += sum(pages.values())

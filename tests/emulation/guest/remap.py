@@ -32,7 +32,7 @@ def place(bundle: Path) -> None:
     """With --remap every worker gets cores in as many clusters, and the outputs are right."""
     plan = planned(bundle)
     with check(f"{bundle.stem}: --remap") as told:
-        ended, measured = watched.measured(told, plan, bundle, "--remap", "--items", 4)
+        ended, measured = watched.measured(told, plan, bundle, 4, "--remap")
         told.require(any("--remap" in note for note in measured["notes"]), f"{measured['notes']}")
         pus = watched.pus(measured)
         placement.check_cpus(told, plan, pus, ended.seen)

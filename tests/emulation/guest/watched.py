@@ -18,6 +18,8 @@ from report import Failed, Told
 from workers import Place, Seen
 
 STEP_S = 0.2
+LONGER = (1, 8)
+"""How many times as many items come before those that count: more where the first run ended before all was seen."""
 Once = Callable[[int, dict[Place, Seen]], None]
 """Given the process of mapper, and what was seen of its workers."""
 
@@ -32,6 +34,10 @@ class Watched:
     err: str
     seen: dict[Place, Seen] = field(default_factory=dict)
     there_s: float = 0.0
+
+    def all_compute(self, plan: Mapping[Place, Worker]) -> bool:
+        """Whether every worker of the plan was seen at work."""
+        return all(at in self.seen and workers.computes(self.seen[at], plan[at].threads) for at in plan)
 
 
 def run(
@@ -53,13 +59,19 @@ def run(
 
 
 def measured(
-    told: Told, plan: Mapping[Place, Worker], bundle: Path, *arguments: object
+    told: Told, plan: Mapping[Place, Worker], bundle: Path, items: int, *arguments: object
 ) -> tuple[Watched, dict[str, Any]]:
-    """Runs the bundle and gives what it measured. Requires that it ended well, that the outputs were identical to the
-    unsplit program's, and that --json says what the file says."""
+    """Runs `items` through the bundle and gives what it measured. Requires that it ended well, that the outputs were
+    identical to the unsplit program's, and that --json says what the file says. A run that ended before every worker
+    was seen at work is done once more, longer."""
     output = Path(os.environ["MAPPER_OUT"], f"{bundle.stem}.json")
-    ended = run(plan, [bundle, *arguments, "--json", "-o", output])
-    told.require(ended.code == 0, f"exit {ended.code}: {ended.err}")
+    warmup = max(items, *(1 + replica for _, replica in plan))  # every replica computes
+    for times in LONGER:
+        words = ["--items", items, "--warmup", warmup * times, *arguments]
+        ended = run(plan, [bundle, *words, "--json", "-o", output])
+        told.require(ended.code == 0, f"exit {ended.code}: {ended.err}")
+        if ended.all_compute(plan):
+            break
     found = json.loads(output.read_text())
     told.require(json.loads(ended.out) == found, "--json says something else than -o")
     told.require(found["outputs_identical"], f"{found}")

@@ -14,6 +14,9 @@ _NAME = re.compile(r"mapper (\d+)\.(\d+)")
 _STAT = re.compile(r"\d+ \((.*)\) \S (\d+) ", re.DOTALL)
 _FILE = re.compile(r"file=/memfd:(\S+?)(?:\\040\(deleted\))?(?= |$)")
 
+WEIGHTS, RINGS = "mapper-weights", "mapper"
+"""Files in memory, by the names that mapper gives them."""
+
 Place = tuple[int, int]
 """Stage and replica."""
 
@@ -55,8 +58,8 @@ def look_at(seen: Seen) -> None:
 
 
 def computes(seen: Seen, threads: int) -> bool:
-    """Whether its team of `threads` is there and it has touched a ring."""
-    return len(seen.cpus) >= threads and bool(seen.pages.get("mapper"))
+    """Whether its team of `threads` is there and it has touched weights and a ring."""
+    return len(seen.cpus) >= threads and all(seen.pages.get(name) for name in (WEIGHTS, RINGS))
 
 
 def pages(pid: int) -> dict[str, dict[int, int]]:
