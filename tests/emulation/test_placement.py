@@ -15,7 +15,7 @@ from mapper.plans.model import Plan
 from tests.cli.commands import TINY, mapper
 from tests.emulation.parts import GUEST
 
-MODULES = ("kernel", "report", "workers", "planned", "placement")
+MODULES = ("kernel", "report", "workers", "planned", "placement", "watched")
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +118,27 @@ def test_pages_and_processes_are_read(
     )
     assert workers.pages(12) == {"mapper-weights": {1: 3, 2: 4}, "mapper": {0: 3}}
     assert len(workers.of_mapper()) == 2
+
+
+def test_a_run_that_ends_before_all_is_seen_is_done_again_longer(
+    guest: dict[str, ModuleType], bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, watched = guest["planned"].planned(bundle), guest["watched"]
+    pages = {"mapper-weights": {0: 1}, "mapper": {0: 1}}
+    warmups: list[int] = []
+    enough = {"items": 0}
+
+    def run(plan: object, arguments: list[object]) -> object:
+        given = list(map(str, arguments))
+        warmups.append(int(given[given.index("--warmup") + 1]))
+        Path(given[given.index("-o") + 1]).write_text('{"outputs_identical": true}')
+        threads = 9 if warmups[-1] >= enough["items"] else 3
+        seen = {at: guest["workers"].Seen(1, dict.fromkeys(range(threads), frozenset({0})), pages) for at in found}
+        return watched.Watched(0, '{"outputs_identical": true}', "", seen, 0.1)
+
+    monkeypatch.setenv("MAPPER_OUT", str(tmp_path))
+    monkeypatch.setattr(watched, "run", run)
+    for enough["items"], expected in ((4, [4]), (5, [4, 32]), (1000, [4, 32])):
+        warmups.clear()
+        ended, _ = watched.measured(guest["report"].Told(), found, bundle, 4)
+        assert warmups == expected and ended.all_compute(found) == (warmups[-1] >= enough["items"])
