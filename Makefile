@@ -21,7 +21,7 @@ demo: .venv/installed
 
 test: .venv/tested lint
 	@echo "== Tests that run beside each other"
-	@$(BIN)/python -m pytest -m "not soak and not machine" -n 3 --dist loadfile
+	@$(BIN)/python -m pytest -m "not soak and not machine" -n 2 --dist loadfile
 	@echo "== Tests that need the cores of this machine"
 	@$(BIN)/python -m pytest -m "not soak and machine"
 
@@ -35,7 +35,7 @@ study-machines: .venv/installed
 
 soak: .venv/tested
 	@echo "== Everything, also what is too long for every change: tests that run beside each other"
-	@$(BIN)/python -m pytest --hypothesis-profile=soak -m "not machine" -n 3 --dist loadfile
+	@$(BIN)/python -m pytest --hypothesis-profile=soak -m "not machine" -n 2 --dist loadfile
 	@echo "== Tests that need the cores of this machine"
 	@$(BIN)/python -m pytest -m machine
 
