@@ -35,10 +35,6 @@ class Watched:
     seen: dict[Place, Seen] = field(default_factory=dict)
     there_s: float = 0.0
 
-    def all_compute(self, plan: Mapping[Place, Worker]) -> bool:
-        """Whether every worker of the plan was seen at work."""
-        return all(at in self.seen and workers.computes(self.seen[at], plan[at].threads) for at in plan)
-
 
 def run(
     plan: Mapping[Place, Worker], arguments: list[object], once: Once | None = None, limit_s: float = 150
@@ -70,7 +66,7 @@ def measured(
         words = ["--items", items, "--warmup", warmup * times, *arguments]
         ended = run(plan, [bundle, *words, "--json", "-o", output])
         told.require(ended.code == 0, f"exit {ended.code}: {ended.err}")
-        if ended.all_compute(plan):
+        if all_compute(plan, ended.seen):
             break
     found = json.loads(output.read_text())
     told.require(json.loads(ended.out) == found, "--json says something else than -o")
@@ -81,6 +77,11 @@ def measured(
 def pus(measurement: Mapping[str, Any]) -> dict[Place, list[int]]:
     """The CPUs that each worker had, as it read them back."""
     return {(worker["stage"], worker["replica"]): worker["pus"] for worker in measurement["workers"]}
+
+
+def all_compute(plan: Mapping[Place, Worker], seen: Mapping[Place, Seen]) -> bool:
+    """Whether every worker of the plan was seen at work."""
+    return all(at in seen and workers.computes(seen[at], worker.threads) for at, worker in plan.items())
 
 
 def _watch(
@@ -97,7 +98,7 @@ def _watch(
             workers.look_at(seen.setdefault(at, Seen(pid)))
         if seen.keys() == plan.keys():
             there_s = there_s or time.monotonic() - began
-            if once is not None and all(workers.computes(seen[at], plan[at].threads) for at in plan):
+            if once is not None and all_compute(plan, seen):
                 once(process.pid, seen)
                 once = None
         time.sleep(STEP_S)
