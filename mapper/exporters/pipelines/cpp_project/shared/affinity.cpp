@@ -18,6 +18,23 @@ struct Mask {
   cpu_set_t parts[most_pus / CPU_SETSIZE];
 };
 
+const std::filesystem::path tasks = "/proc/self/task";
+
+constexpr int most_listings = 1000;
+
+// The threads of this process. A listing during which a thread ends may be cut off there: such a one is done again.
+std::vector<pid_t> every_thread() {
+  std::vector<pid_t> found;
+  for (int listing = 0; listing < most_listings; ++listing) {
+    const auto links = std::filesystem::hard_link_count(tasks);  // one for each thread, and the folder's own two
+    found.clear();
+    for (const auto& entry : std::filesystem::directory_iterator(tasks))
+      found.push_back(std::stoi(entry.path().filename().string()));
+    if (found.size() + 2 == links && std::filesystem::hard_link_count(tasks) == links) break;
+  }
+  return found;
+}
+
 }  // namespace
 
 std::vector<int> pus_of(pid_t thread) {
@@ -47,10 +64,10 @@ void call_thread(const std::string& name) { pthread_setname_np(pthread_self(), n
 
 std::vector<pid_t> threads_called(const std::string& name) {
   std::vector<pid_t> found;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
+  for (pid_t thread : every_thread()) {
     std::string called;
-    std::getline(std::ifstream(entry.path() / "comm"), called);
-    if (called == name) found.push_back(std::stoi(entry.path().filename().string()));
+    std::getline(std::ifstream(tasks / std::to_string(thread) / "comm"), called);
+    if (called == name) found.push_back(thread);
   }
   std::sort(found.begin(), found.end());
   return found;
