@@ -46,7 +46,7 @@ def batched() -> Executor:
 
 
 class Killer(threading.Thread):
-    """Kills one of the processes that are there by then, so many seconds from now."""
+    """Kills one of the processes that are there by then, so many seconds from now, unless all is over before."""
 
     def __init__(self, delay_s: float, draw: random.Random, number: signal.Signals = signal.SIGKILL) -> None:
         super().__init__(daemon=True)
@@ -54,10 +54,12 @@ class Killer(threading.Thread):
         self.others = set(descendants(os.getpid()))
         self.killed_s: float | None = None
         self.seen: list[int] = []
+        self.over = threading.Event()
         self.start()
 
     def run(self) -> None:
-        time.sleep(self.delay_s)
+        if self.over.wait(self.delay_s):
+            return
         self.seen = [pid for pid in descendants(os.getpid()) if pid not in self.others]
         if self.seen:
             with contextlib.suppress(ProcessLookupError):
@@ -87,7 +89,8 @@ def one_run(delay_s: float, draw: random.Random) -> tuple[float, float]:
     except UsageError as error:  # the batcher or the stream heard of the end, not of what ended it
         raise AssertionError(str(error)) from error
     over = time.monotonic() - began
-    killer.join(30)
+    killer.over.set()
+    killer.join()
     assert gone(killer.seen)
     expected = MLP.module(ITEM).detach()
     assert all(torch.allclose(output, expected, atol=1e-5) for output in delivered)  # type: ignore[arg-type]
