@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mapper.backends.registry import Backend
     from mapper.program.model import Program
 
-FORMAT = 1
+FORMAT = 2
 """Changes when back ends compile in another way, so that what is in the cache is no longer used."""
 MANIFEST = "manifest.json"
 

@@ -14,6 +14,7 @@ import torch
 
 from mapper.backends.core import core_of, exported
 from mapper.backends.in_place import Engine, loaded
+from mapper.backends.pools import with_windows_inside
 from mapper.backends.registry import BFLOAT16, FLOAT32, Loaded
 from mapper.program.model import Program
 
@@ -26,18 +27,22 @@ MODEL = "stage.xml"
 def compile(
     program: Program, weights: Mapping[str, torch.Tensor], threads: int, folder: Path, precision: str = FLOAT32
 ) -> None:
-    """Writes `program` as IR, weights as they are, and loads it once: what the plugin cannot do is told here."""
+    """Writes `program` as IR, weights as they are, and loads it once: what the plugin cannot do is told here.
+
+    Shapes are fixed, which the converter would leave open: the plugin has faster code for those that it knows.
+    """
     core = core_of(program).program
     if not core.outputs:
         return
-    with torch.no_grad(), tempfile.TemporaryDirectory() as given:
+    with torch.no_grad(), tempfile.TemporaryDirectory() as work:
         if core.is_onnx:
             from mapper.backends.onnx_stage import write_onnx
 
-            write_onnx(core, weights, Path(given) / "stage.onnx")
-            model = ov.convert_model(Path(given) / "stage.onnx")
+            write_onnx(core, weights, Path(work) / "stage.onnx")
+            model = ov.convert_model(Path(work) / "stage.onnx")
         else:
-            model = ov.convert_model(exported(core, weights))
+            model = ov.convert_model(exported(with_windows_inside(core), weights))
+        model.reshape({i: list(given.type.shape) for i, given in enumerate(core.inputs)})
         ov.save_model(model, folder / MODEL, compress_to_fp16=False)
     _compiled(folder, threads, precision)
 

@@ -63,6 +63,11 @@ class ModelCard(Record):
     length: int | None = Field(default=None, ge=1, description='what "length" is unless --length says otherwise')
     max_length: int | None = Field(default=None, ge=1, description="the longest sequence that the model has")
     seed: int = 0
+    initialisation: Literal["class", "kaiming"] = Field(
+        default="class",
+        description="how random weights are drawn: by the class, or those of convolutions so that a deep CNN keeps the "
+        "scale of what goes through it (He et al. 2015), with batch normalisations neutral",
+    )
 
     @model_validator(mode="after")
     def _lengths(self) -> Self:

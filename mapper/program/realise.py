@@ -159,7 +159,26 @@ def _build(card: ModelCard, arguments: dict[str, Any], seed: int, fake: bool) ->
         return _called(wanted_by, lambda: without_weights(build))  # type: ignore[no-any-return]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return _called(wanted_by, build).eval()  # type: ignore[no-any-return]
+        module: torch.nn.Module = _called(wanted_by, build).eval()
+        if card.initialisation == "kaiming":
+            _draw_anew(module)
+        return module
+
+
+def _draw_anew(module: torch.nn.Module) -> None:
+    """Draws the weights of convolutions as He et al. do (arXiv 1502.01852), and makes batch normalisations neutral.
+
+    As some classes draw them, what goes through a deep CNN fades with every layer, until outputs are the same for all
+    items, whatever the weights: to compare outputs would show nothing then.
+    """
+    import torch
+    from torch.nn import init
+
+    for part in module.modules():
+        if isinstance(part, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d):
+            init.kaiming_normal_(part.weight, nonlinearity="relu")
+        elif isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d | torch.nn.BatchNorm3d):
+            part.reset_parameters()
 
 
 def _load_weights(module: torch.nn.Module, path: Path, fake: bool) -> str:

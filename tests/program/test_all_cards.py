@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mapper.graph.measure import graph_of
 from mapper.graph.model import Graph
 from mapper.program.cards import card_names, load_card
+from mapper.program.items import random_items
 from mapper.program.model import Program
 from mapper.program.realise import Options, Realised, realise, realise_card
 from mapper.program.split import split
@@ -103,6 +104,23 @@ def test_stages_of_every_card_compute_what_it_does(name: str) -> None:
             assert same(pieces_of(model, stages, Random(seed)), model.expected), f"{stages} stages, seed {seed}"
     made = realise(name, fake=True)
     assert trace_program(made.module, made.args, made.kwargs, name=made.name)[0].sha256 == model.program.sha256
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "efficientnet" else pytest.param(name, marks=pytest.mark.soak) for name in card_names()]
+)
+def test_outputs_depend_on_the_item(name: str) -> None:
+    """Else to compare them would say nothing of the weights that the item goes through."""
+    made = realise(name)
+    with torch.no_grad():
+        one, other = (
+            torch.cat(
+                [leaf.flatten() for leaf in torch.utils._pytree.tree_leaves(made.module(**item)) if leaf is not None]
+            )
+            for item in random_items(made.inputs, 2)
+        )
+    assert (one - other).abs().max() > 1e-3 * one.abs().max()
+    assert 1e-6 < one.abs().max() < 1e6
 
 
 @pytest.mark.parametrize("name", [pytest.param("gpt2_decode", marks=pytest.mark.soak), "mixer", "resnet18"])
