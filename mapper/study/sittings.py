@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from mapper import jsonio
@@ -27,8 +28,8 @@ class Measured(Record):
 
 
 class Sitting(Record):
-    """Plans that were measured together: a hash of what they are and in how many rounds (`what`), a trial for each, and
-    the seconds that it took."""
+    """Plans that were measured together: a hash of what they are, in how many rounds and for which time (`what`), a
+    trial for each, and the seconds that it took."""
 
     what: str
     seconds: float
@@ -52,10 +53,13 @@ class Kept:
     def __init__(self, compete: Compete, journal: Journal[Sitting]) -> None:
         self.compete, self.journal = compete, journal
         self.replayed_s = 0.0
+        self._asked = Counter[str]()
 
     def __call__(self, plans: Sequence[Named], rounds: int) -> Sequence[Trial]:
         """The trials of `plans`, as `compete` gives them."""
-        what = sitting_of(plans, rounds)
+        same = sitting_of(plans, rounds)
+        what = sitting_of(plans, rounds, self._asked[same])
+        self._asked[same] += 1
         known = self.journal.entries.get(what)
         if known is not None and len(known.trials) == len(plans):
             self.replayed_s += known.seconds
@@ -71,10 +75,10 @@ class Kept:
         return trials
 
 
-def sitting_of(plans: Sequence[Named], rounds: int) -> str:
-    """A hash of how `plans` run, in their order, and of the number of rounds."""
+def sitting_of(plans: Sequence[Named], rounds: int, before: int = 0) -> str:
+    """A hash of how `plans` run, in their order, of the rounds, and of how often they had as many `before`."""
     run = [
         [plan.request.backend, [[s.ops, [[r.configuration.name, r.cores] for r in s.replicas]] for s in plan.stages]]
         for _, plan in plans
     ]
-    return jsonio.sha256([rounds, run])
+    return jsonio.sha256([rounds, before, run])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -20,6 +20,8 @@ from mapper.study.rounds import Say, Series, Timed, interleaved, watched
 
 Named = tuple[tuple[str, ...], Plan]
 """A plan with its names."""
+SITTINGS = 3
+"""How often plans are started anew to be told apart: where their memory comes to lie is drawn with each start."""
 
 
 @dataclass
@@ -99,6 +101,38 @@ def trials_of(
         series = interleaved(contenders, rounds, seconds, watched(pus), say)
     return [_trial(names, one, of, series[0], graph) for (names, _), one, of in
             zip(plans, contenders, series, strict=True)]  # fmt: skip
+
+
+def in_sittings(measure: Callable[[int], Sequence[Trial]], rounds: int) -> list[Trial]:
+    """What `measure`, which starts some plans and lets them compete in so many rounds, gives in `rounds` rounds, shared
+    out to several starts: two plans may differ by more from start to start than from round to round."""
+    count = min(SITTINGS, rounds)
+    sittings = [measure(rounds // count + (i < rounds % count)) for i in range(count)]
+    return [_joined(trials) for trials in zip(*sittings, strict=True)]
+
+
+def _joined(trials: Sequence[Trial]) -> Trial:
+    """The trials of one plan as one."""
+    rows: dict[object, list[MeasuredOps]] = {}
+    for trial in trials:
+        for row in trial.stages:
+            rows.setdefault(row.what, []).append(row)
+    return Trial(
+        trials[0].names, trials[0].plan, tuple(rate for trial in trials for rate in trial.rates),
+        tuple(loud for trial in trials for loud in trial.disturbed),
+        tuple(over for trial in trials for over in trial.over_first), tuple(map(_joined_rows, rows.values())),
+        statistics.median(trial.others_busy for trial in trials),
+        tuple(map(statistics.median, zip(*(trial.loads_s for trial in trials), strict=True))),
+    )  # fmt: skip
+
+
+def _joined_rows(rows: Sequence[MeasuredOps]) -> MeasuredOps:
+    """The measurements of one stage as one."""
+    return rows[0].model_copy(update={
+        **{name: statistics.median(getattr(row, name) for row in rows) for name in ("median_s", "low_s", "high_s")},
+        "rounds": sum(row.rounds for row in rows), "others_busy": max(row.others_busy for row in rows),
+        "noisy": any(row.noisy for row in rows),
+    })  # fmt: skip
 
 
 def _trial(names: tuple[str, ...], up: Observed, series: Series, first: Series, graph: Graph) -> Trial:

@@ -35,7 +35,7 @@ from mapper.sources.source import realised_source
 from mapper.study.contenders import contenders
 from mapper.study.sittings import KIND, Compete, Kept, Sitting
 from mapper.study.statistics import median_interval
-from mapper.study.trials import Named, Trial, ratios, trials_of
+from mapper.study.trials import Named, Trial, in_sittings, ratios, trials_of
 
 ROUNDS, SCREENING, ROUND_S = 15, 5, 1.0
 """Rounds that decide in the end, rounds in which a plan is tried first, and about how long a round takes."""
@@ -233,14 +233,15 @@ class Search:
         self.profile = merged([self.profile, self.profile.model_copy(update={"measurements": rows})])
 
     def decided(self) -> list[Trial]:
-        """The best few, measured again in more rounds against the best of them."""
+        """The best few, measured again in more rounds against the best of them, over several sittings."""
         ranked = sorted((t for _, t in self.tried), key=_over, reverse=True)
         best = _over(ranked[0])
         finalists = [t for t in ranked if _over(t) >= NEAR * best][:FINALISTS]
         if len(finalists) == 1 or self.settings.rounds <= self.settings.screening:
             return finalists
         self.say("Deciding ...")
-        trials = list(self.compete([(t.names, t.plan) for t in finalists], self.settings.rounds))
+        plans = [(t.names, t.plan) for t in finalists]
+        trials = in_sittings(lambda rounds: self.compete(plans, rounds), self.settings.rounds)
         self.learn(trials)
         return trials
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from mapper.reports.tune import tuning_text
 from mapper.solver.plan import plan
 from mapper.solver.problem import Limits
 from mapper.study.sittings import KIND, Kept, Sitting
-from mapper.study.trials import Named, Trial, ratios, stage_rows
+from mapper.study.trials import SITTINGS, Named, Trial, in_sittings, ratios, stage_rows
 from mapper.study.tune import Search, Settings, Tuned, best_of
 from tests.cli.commands import TINY, mapper
 from tests.planning.test_machines import block_chain
@@ -135,9 +136,33 @@ def test_it_stops_when_the_plan_was_measured_and_measures_nothing_twice_before_t
     compete = Compete(graph, true_costs(graph, 3))
     made = tuned(graph, compete)
     assert made.tuning.stopped.startswith("planning again gives a plan that was measured")
-    tried = [name for names in compete.sittings[:-1] for name in names[bool(names != compete.sittings[0]) :]]
+    tried = [name for names in compete.sittings[:-SITTINGS] for name in names[bool(names != compete.sittings[0]) :]]
     assert len(tried) == len(set(tried))
-    assert all(len(names) <= 3 for names in compete.sittings[:-1])
+    assert all(len(names) <= 3 for names in compete.sittings[:-SITTINGS])
+    assert len({tuple(names) for names in compete.sittings[-SITTINGS:]}) == 1
+
+
+@pytest.mark.parametrize(("rounds", "shares"), [(1, [1]), (2, [1, 1]), (7, [3, 2, 2]), (15, [5, 5, 5])])
+def test_rounds_that_decide_are_shared_out_to_several_starts(rounds: int, shares: list[int]) -> None:
+    """A plan that one start favours by 5 % does not win by it."""
+    graph = block_chain(4)
+    compete, asked = Compete(graph, true_costs(graph, 0), noise=0.001), list[int]()
+    ahead = iter([1.05, 1.0, 1.0])
+
+    def measure(count: int) -> list[Trial]:
+        asked.append(count)
+        one, other = compete([(("a",), made), (("b",), made)], count)
+        favour = next(ahead)
+        return [one, replace(other, over_first=tuple(favour * over for over in other.over_first))]
+
+    made = plan(graph, MACHINE)
+    one, other = in_sittings(measure, rounds)
+    assert asked == shares and one.names == ("a",) and other.plan is made
+    assert len(one.rates) == len(one.disturbed) == len(other.over_first) == rounds
+    assert all(row.rounds == rounds and row.low_s <= row.median_s <= row.high_s for row in one.stages)
+    assert [row.ops for row in one.stages] == [row.ops for row in compete([(("a",), made)], 1)[0].stages]
+    if rounds == 15:
+        assert np.median(other.over_first) < 1.01
 
 
 def test_without_time_what_people_do_is_measured_nevertheless() -> None:
@@ -174,10 +199,12 @@ def test_rounds_that_others_disturbed_do_not_count_unless_there_are_no_others() 
     assert ratios(loud, other) == [1.0, 2.0, 4.0] and loud.rate_per_s == 2.0
 
 
-@pytest.mark.parametrize("at", [1, 2])
-def test_an_interrupted_search_goes_on_with_what_it_has_and_comes_to_the_same(tmp_path: Path, at: int) -> None:
+@pytest.mark.parametrize(("seed", "at"), [(3, 1), (3, 2), (5, 4), (5, 5)])  # with 5, the last three decide
+def test_an_interrupted_search_goes_on_with_what_it_has_and_comes_to_the_same(
+    tmp_path: Path, seed: int, at: int
+) -> None:
     graph, told = block_chain(8), list[str]()
-    truth = true_costs(graph, 3)
+    truth = true_costs(graph, seed)
     limits = [Limits(stages=1, max_replicas=1, configurations=(one,)) for one in configurations(MACHINE)]
     named = [*rivals(graph), *(((f"native {i}",), plan(graph, MACHINE, limits=one)) for i, one in enumerate(limits))]
 
