@@ -21,7 +21,7 @@ from mapper.study.rounds import Say, Series, Timed, interleaved, watched
 Named = tuple[tuple[str, ...], Plan]
 """A plan with its names."""
 SITTINGS = 3
-"""How often plans are started anew to be told apart: where their memory comes to lie is drawn with each start."""
+"""How often plans are started anew to be told apart."""
 
 
 @dataclass
