@@ -73,6 +73,8 @@ def run_command(
     quiet: Quiet = False,
 ) -> None:
     """Execute a plan or a bundle on this machine; exit code 9 when outputs are not those of the unsplit model."""
+    import numpy  # noqa: F401  (before torch, which swallows a Ctrl-C that comes while it imports numpy itself)
+
     from mapper.execution.run import OutputsDiffer, run
     from mapper.units import parse_seconds
 
