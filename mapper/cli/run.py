@@ -15,6 +15,7 @@ from mapper.cli.output import Backend, Json, NamedModel, PlanFile, Progress, Qui
 from mapper.cli.simulate import Trace, write_timeline
 from mapper.cli.source import opened_plan
 from mapper.errors import UsageError
+from mapper.units import parse_seconds
 
 if TYPE_CHECKING:
     from mapper.execution.run import Measurement
@@ -76,7 +77,6 @@ def run_command(
     import numpy  # noqa: F401  (before torch, which swallows a Ctrl-C that comes while it imports numpy itself)
 
     from mapper.execution.run import OutputsDiffer, run
-    from mapper.units import parse_seconds
 
     if profile is not None and (remap or oversubscribe):
         raise UsageError("loads on other cores than the planned ones say nothing of them",
